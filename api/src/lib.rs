@@ -1,0 +1,1 @@
+//! People and records: tokens, drivers, stores, trips.

@@ -1,0 +1,198 @@
+//! Log topics in one SQLite file.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use sqlx::Row;
+use tokio::sync::watch;
+
+use super::OpenError;
+use super::sqlite::{self, Pools};
+use crate::logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, newest BIGINT NOT NULL, oldest BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS entity (topic TEXT NOT NULL, entity TEXT NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (topic, entity));
+CREATE TABLE IF NOT EXISTS event (topic TEXT NOT NULL, id BIGINT NOT NULL, event_id TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (topic, id)) WITHOUT ROWID;
+";
+
+/// The file, and who waits for its topics.
+pub struct LogFile {
+    pools: Pools,
+    generation: u64,
+    events_max: u64,
+    tails: Mutex<AHashMap<Box<str>, watch::Sender<u64>>>,
+}
+
+impl LogFile {
+    pub(super) async fn open(path: &Path, events_max: u64) -> Result<Self, OpenError> {
+        let pools = sqlite::open(path, SCHEMA, false).await?;
+        let file = Self { pools, generation: 0, events_max: events_max.max(1), tails: Mutex::default() };
+        // The generation is the file's birth: a new file starts its ids anew.
+        let generation = file.meta("generation", crate::now_ms() as u64, false).await;
+        let generation = generation.map_err(|source| OpenError::Database { path: path.display().to_string(), source })?;
+        Ok(Self { generation, ..file })
+    }
+
+    /// `max(stored + 1, now)`, stored before it is returned.
+    pub(super) async fn next_epoch(&self, now_ms: u64) -> Result<u64, OpenError> {
+        let epoch = self.meta("epoch", now_ms, true).await;
+        epoch.map_err(|source| OpenError::Database { path: "bus.sqlite".into(), source })
+    }
+
+    /// Reads a number, or sets it to `value` where there is none; with `grow`, sets it to the larger of one more and `value`.
+    async fn meta(&self, name: &'static str, value: u64, grow: bool) -> Result<u64, sqlx::Error> {
+        let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+        let stored: Option<i64> =
+            sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(&mut *write).await?;
+        let value = match stored {
+            Some(stored) if grow => (stored as u64 + 1).max(value),
+            Some(stored) => stored as u64,
+            None => value,
+        };
+        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+            .bind(name)
+            .bind(value as i64)
+            .execute(&mut *write)
+            .await?;
+        write.commit().await?;
+        Ok(value)
+    }
+
+    pub(crate) async fn append(&self, topic: &str, event: Append<'_>) -> Result<Appended, LogError> {
+        let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+        let highest: Option<i64> = sqlx::query_scalar("SELECT number FROM entity WHERE topic = $1 AND entity = $2")
+            .bind(topic)
+            .bind(event.entity)
+            .fetch_optional(&mut *write)
+            .await?;
+        if highest.is_some_and(|highest| event.number <= highest as u64) {
+            return Ok(Appended::Repeated);
+        }
+        let id: i64 = sqlx::query_scalar(
+            "INSERT INTO topic (name, newest, oldest) VALUES ($1, 1, 1)
+             ON CONFLICT (name) DO UPDATE SET newest = topic.newest + 1 RETURNING newest",
+        )
+        .bind(topic)
+        .fetch_one(&mut *write)
+        .await?;
+        sqlx::query("INSERT INTO event (topic, id, event_id, payload) VALUES ($1, $2, $3, $4)")
+            .bind(topic)
+            .bind(id)
+            .bind(event.event_id)
+            .bind(event.payload)
+            .execute(&mut *write)
+            .await?;
+        sqlx::query(
+            "INSERT INTO entity (topic, entity, number) VALUES ($1, $2, $3)
+             ON CONFLICT (topic, entity) DO UPDATE SET number = excluded.number",
+        )
+        .bind(topic)
+        .bind(event.entity)
+        .bind(event.number as i64)
+        .execute(&mut *write)
+        .await?;
+        write.commit().await?;
+        self.wake(topic, id as u64);
+        Ok(Appended::At(id as u64))
+    }
+
+    pub(crate) async fn read(&self, topic: &str, start: LogStart, limit: usize) -> Result<LogPage, LogError> {
+        // One statement sees one moment: bounds and events in two statements could disagree.
+        let mut read = self.pools.read.begin().await?;
+        let bounds = sqlx::query("SELECT newest, oldest FROM topic WHERE name = $1")
+            .bind(topic)
+            .fetch_optional(&mut *read)
+            .await?;
+        let (newest, oldest) =
+            bounds.map_or((0, 1), |row| (row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64));
+        let mut page = LogPage { generation: self.generation, next: newest, ..LogPage::default() };
+        let after = match start {
+            LogStart::Now => return Ok(page),
+            LogStart::Oldest => oldest - 1,
+            LogStart::After { generation, id } => {
+                if generation != self.generation || id > newest || id + 1 < oldest {
+                    page.reset = true;
+                    return Ok(page);
+                }
+                id
+            }
+        };
+        let rows = sqlx::query(
+            "SELECT id, event_id, payload FROM event WHERE topic = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(topic)
+        .bind(after as i64)
+        .bind(limit as i64)
+        .fetch_all(&mut *read)
+        .await?;
+        page.events.extend(rows.into_iter().map(|row| LogEvent {
+            id: row.get::<i64, _>(0) as u64,
+            event_id: row.get(1),
+            payload: Bytes::from(row.get::<Vec<u8>, _>(2)),
+        }));
+        page.next = page.events.last().map_or(after, |event| event.id);
+        page.more = page.next < newest;
+        Ok(page)
+    }
+
+    pub(crate) fn tail(&self, topic: &str) -> watch::Receiver<u64> {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get(topic) {
+            return tail.subscribe();
+        }
+        // Tails that nobody follows any more are dropped when a new one comes.
+        tails.retain(|_, tail| tail.receiver_count() > 0);
+        let (tail, receiver) = watch::channel(0);
+        tails.insert(topic.into(), tail);
+        receiver
+    }
+
+    pub(crate) async fn trim(&self) {
+        if let Err(error) = self.try_trim().await {
+            tracing::warn!(%error, "old events could not be dropped; trying again later");
+        }
+    }
+
+    async fn try_trim(&self) -> Result<(), sqlx::Error> {
+        let full: Vec<(String, i64)> = sqlx::query_as("SELECT name, newest FROM topic WHERE newest - oldest >= $1")
+            .bind(self.events_max as i64)
+            .fetch_all(&self.pools.read)
+            .await?;
+        for (topic, newest) in full {
+            let oldest = newest - self.events_max as i64 + 1;
+            let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query("DELETE FROM event WHERE topic = $1 AND id < $2")
+                .bind(&topic)
+                .bind(oldest)
+                .execute(&mut *write)
+                .await?;
+            sqlx::query("UPDATE topic SET oldest = $2 WHERE name = $1")
+                .bind(&topic)
+                .bind(oldest)
+                .execute(&mut *write)
+                .await?;
+            write.commit().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pools.close().await;
+    }
+
+    fn wake(&self, topic: &str, id: u64) {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get(topic) {
+            // Two appends may arrive here out of order.
+            tail.send_if_modified(|newest| {
+                let newer = id > *newest;
+                *newest = id.max(*newest);
+                newer
+            });
+        }
+    }
+}

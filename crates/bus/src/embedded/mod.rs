@@ -1,0 +1,53 @@
+//! The bus inside one process: memory for state topics and leases, SQLite for what must last.
+
+mod fixlog;
+mod leases;
+mod logs;
+mod sqlite;
+mod topics;
+
+use std::sync::Arc;
+
+pub use fixlog::FixFile;
+pub use leases::LeaseTable;
+pub use logs::LogFile;
+pub use topics::{TopicPublisher, TopicSubscriber, Topics};
+
+use crate::{Bus, EmbeddedConfig, FixLog, Leases, Logs, StateTopics, now_ms};
+
+/// Why the embedded bus could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder could not be made.
+    #[error("cannot make the folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is damaged, locked by another process, or not ours.
+    #[error("cannot open {path}: {source}")]
+    Database {
+        /// The file.
+        path: String,
+        /// What SQLite said.
+        source: sqlx::Error,
+    },
+}
+
+/// Opens all four parts. The new epoch is stored before anything can be published.
+pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
+    std::fs::create_dir_all(&config.dir)
+        .map_err(|source| OpenError::Folder { path: config.dir.display().to_string(), source })?;
+    let logs = LogFile::open(&config.dir.join("bus.sqlite"), config.log_events_max).await?;
+    let epoch = logs.next_epoch(now_ms() as u64).await?;
+    let leases = Arc::new(LeaseTable::new(epoch));
+    let fixes = FixFile::open(&config.dir.join("fixes.sqlite"), config.fix_log, Arc::clone(&leases)).await?;
+    Ok(Bus {
+        topics: StateTopics::Embedded(Arc::new(Topics::new(epoch))),
+        logs: Logs::Embedded(Arc::new(logs)),
+        leases: Leases::Embedded(leases),
+        fixes: FixLog::Embedded(Arc::new(fixes)),
+    })
+}

@@ -1,0 +1,175 @@
+//! The fix log: what was acked, and what each tracker needs to go on.
+//!
+//! A flush is one record with a checksum, durable when [`FixLog::append`] returns. Each entry carries the fencing number of its
+//! driver's lease; an entry with a stale number is refused alone. A driver's state is its newest checkpoint plus its entries in the records after it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::embedded;
+
+/// Bounds of the log. Beyond the age, records are dropped; beyond the size, appends are refused.
+#[derive(Debug, Clone, Copy)]
+pub struct FixLogLimits {
+    /// Records older than this are dropped, milliseconds.
+    pub keep_ms: i64,
+    /// Most bytes of records.
+    pub bytes_max: u64,
+}
+
+/// What one driver adds to a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The driver.
+    pub driver: u128,
+    /// Number of the driver's lease.
+    pub lease: u64,
+    /// In the writer's own format.
+    pub bytes: Bytes,
+}
+
+/// State of a tracker after the record it is appended with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The driver.
+    pub driver: u128,
+    /// Number of the driver's lease.
+    pub lease: u64,
+    /// In the writer's own format.
+    pub bytes: Bytes,
+}
+
+/// All of one flush interval.
+#[derive(Debug, Clone, Default)]
+pub struct Flush {
+    /// When it was gathered, Unix milliseconds.
+    pub at_ms: i64,
+    /// In the order judged. A driver may occur more than once.
+    pub entries: Vec<Entry>,
+    /// Replace the older ones of the same drivers.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// What became of a flush.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlushReceipt {
+    /// Number of the record; grows.
+    pub number: u64,
+    /// Places of the entries that were refused because their lease was lost: never ack these.
+    pub refused: Vec<usize>,
+}
+
+/// Why a flush was not kept. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FixLogError {
+    /// The bound on the log's size is reached: records must age, or the bound be raised.
+    #[error("the fix log holds {bytes} bytes, its limit is {limit}")]
+    Full {
+        /// Bytes of records now.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The disk, or the database on it, refused.
+    #[error("the fix log cannot be written: {0}")]
+    Storage(#[from] sqlx::Error),
+}
+
+/// One entry, as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptEntry {
+    /// The driver.
+    pub driver: u128,
+    /// In the writer's own format.
+    pub bytes: Bytes,
+}
+
+/// One record, as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRecord {
+    /// Its number.
+    pub number: u64,
+    /// When it was gathered, Unix milliseconds.
+    pub at_ms: i64,
+    /// What it holds; an error if it is damaged.
+    pub entries: Result<Vec<KeptEntry>, DamagedRecord>,
+}
+
+/// The bytes of a record are not those that were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("record {number} is damaged")]
+pub struct DamagedRecord {
+    /// Its number.
+    pub number: u64,
+}
+
+/// A piece of the log.
+#[derive(Debug, Clone, Default)]
+pub struct RecordPage {
+    /// In order.
+    pub records: Vec<KeptRecord>,
+    /// Read on after this number.
+    pub next: u64,
+}
+
+/// The fix log of a bus. Cheap to clone.
+#[derive(Clone)]
+pub enum FixLog {
+    /// In a file of this process.
+    Embedded(Arc<embedded::FixFile>),
+}
+
+impl FixLog {
+    /// Appends a flush as one record. When this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// [`FixLogError`]: nothing was kept.
+    pub async fn append(&self, flush: Flush) -> Result<FlushReceipt, FixLogError> {
+        match self {
+            Self::Embedded(file) => file.append(flush).await,
+        }
+    }
+
+    /// The newest checkpoint of a driver, and the number of the record it was appended with.
+    ///
+    /// # Errors
+    /// [`FixLogError::Storage`].
+    pub async fn checkpoint(&self, driver: u128) -> Result<Option<(u64, Bytes)>, FixLogError> {
+        match self {
+            Self::Embedded(file) => file.checkpoint(driver).await,
+        }
+    }
+
+    /// All checkpoints, in no order: driver, number of the record, bytes.
+    ///
+    /// # Errors
+    /// [`FixLogError::Storage`].
+    pub async fn checkpoints(&self) -> Result<Vec<(u128, u64, Bytes)>, FixLogError> {
+        match self {
+            Self::Embedded(file) => file.checkpoints().await,
+        }
+    }
+
+    /// Reads at most `limit` records after number `after`.
+    ///
+    /// # Errors
+    /// [`FixLogError::Storage`].
+    pub async fn read(&self, after: u64, limit: usize) -> Result<RecordPage, FixLogError> {
+        match self {
+            Self::Embedded(file) => file.read(after, limit).await,
+        }
+    }
+
+    pub(crate) async fn trim(&self) {
+        match self {
+            Self::Embedded(file) => file.trim().await,
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Embedded(file) => file.close().await,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Leases: who owns what, until when, and the number that tells an old owner from a new one.
+
+use std::sync::Arc;
+
+use crate::embedded;
+
+/// Ownership of a key for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Fencing number: grows with every new owner of any key, over restarts too. Goes along with whatever the owner writes.
+    pub number: u64,
+}
+
+/// Someone else owns the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease is held by another owner")]
+pub struct Held;
+
+/// The leases of a bus. Cheap to clone.
+#[derive(Clone)]
+pub enum Leases {
+    /// Inside this process.
+    Embedded(Arc<embedded::LeaseTable>),
+}
+
+impl Leases {
+    /// Takes the lease of `key` for `ttl_ms` if it is free, expired, or already this holder's (which renews it, same number).
+    ///
+    /// # Errors
+    /// [`Held`] while another holder has it.
+    pub async fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, Held> {
+        match self {
+            Self::Embedded(table) => table.acquire(key, holder, ttl_ms),
+        }
+    }
+
+    /// Key of a driver's lease, whose number entries of the fix log carry.
+    pub fn driver_key(driver: u128) -> String {
+        format!("driver:{driver:032x}")
+    }
+
+    /// Takes the lease whoever holds it: the newest wins, and the old owner's number is refused from now on.
+    pub async fn take_over(&self, key: &str, holder: &str, ttl_ms: i64) -> Lease {
+        match self {
+            Self::Embedded(table) => table.take_over(key, holder, ttl_ms),
+        }
+    }
+
+    /// Prolongs a lease that is still the newest of its key.
+    ///
+    /// # Errors
+    /// [`Held`] if it was lost.
+    pub async fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), Held> {
+        match self {
+            Self::Embedded(table) => table.renew(key, lease, ttl_ms),
+        }
+    }
+
+    /// Gives a lease back; nothing happens if it was lost already.
+    pub async fn release(&self, key: &str, lease: Lease) {
+        match self {
+            Self::Embedded(table) => table.release(key, lease),
+        }
+    }
+
+    /// True exactly once per key within `ttl_ms` (for what may be used once). Never true for something issued before this bus
+    /// could remember its use: `issued_ms`, Unix milliseconds.
+    pub async fn once(&self, key: &str, issued_ms: i64, ttl_ms: i64) -> bool {
+        match self {
+            Self::Embedded(table) => table.once(key, issued_ms, ttl_ms),
+        }
+    }
+
+    pub(crate) fn sweep(&self) {
+        match self {
+            Self::Embedded(table) => table.sweep(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The corridor of Wayfare. Services meet here and nowhere else.
+//!
+//! Four small interfaces: [`StateTopics`] (the latest value of a few named fields, numbered by the bus), [`Logs`] (ordered
+//! events), [`Leases`] (who owns what, with a fencing number) and [`FixLog`] (what was acked). Each is a closed enum over its
+//! implementations; `tests/contract.rs` is the one suite that every implementation passes.
+
+pub mod embedded;
+mod fields;
+mod fixlog;
+mod leases;
+mod logs;
+mod topics;
+
+use std::path::PathBuf;
+
+pub use embedded::OpenError;
+pub use fields::{Fields, Members, Name, Patch};
+pub use fixlog::{
+    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord, RecordPage,
+};
+pub use leases::{Held, Lease, Leases};
+pub use logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart, Logs};
+pub use topics::{Event, EventKind, Fence, Publisher, PublishError, Snapshot, StateTopics, Subscriber};
+
+/// Where and how large the embedded bus may be.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// Folder of the two SQLite files; created if absent.
+    pub dir: PathBuf,
+    /// Bounds of the fix log.
+    pub fix_log: FixLogLimits,
+    /// Most events kept of one log topic; older ones are dropped, and their readers told by a reset.
+    pub log_events_max: u64,
+}
+
+/// All four interfaces of one corridor. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    /// The latest values.
+    pub topics: StateTopics,
+    /// The ordered events.
+    pub logs: Logs,
+    /// Who owns what.
+    pub leases: Leases,
+    /// What was acked.
+    pub fixes: FixLog,
+}
+
+impl Bus {
+    /// Opens the bus that lives inside this process.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or a file in it is no database of ours.
+    pub async fn embedded(config: EmbeddedConfig) -> Result<Self, OpenError> {
+        embedded::open(config).await
+    }
+
+    /// Forgets what is past its time: tombstones, leases, old events and records. Call it every few seconds.
+    pub async fn sweep(&self) {
+        self.topics.sweep();
+        self.leases.sweep();
+        self.logs.trim().await;
+        self.fixes.trim().await;
+    }
+
+    /// Last words to the files: everything durable, the write-ahead logs folded in.
+    pub async fn close(&self) {
+        self.logs.close().await;
+        self.fixes.close().await;
+    }
+}
+
+/// Milliseconds since 1970 by this machine's clock. The engine never calls it; services pass the time in.
+pub fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,125 @@
+//! Log topics: ordered events that nobody may miss.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::embedded;
+
+/// An event to append.
+#[derive(Debug, Clone, Copy)]
+pub struct Append<'a> {
+    /// What the event is about; numbers are compared within it.
+    pub entity: &'a str,
+    /// Grows with each event of the entity. One that is not higher than the highest seen is a repetition and ignored.
+    pub number: u64,
+    /// The event's own id, unique for ever.
+    pub event_id: &'a str,
+    /// JSON.
+    pub payload: &'a [u8],
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It stands at this id.
+    At(u64),
+    /// The log had it, or a later one of its entity.
+    Repeated,
+}
+
+/// One event, as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEvent {
+    /// Place in the topic, from 1, in commit order.
+    pub id: u64,
+    /// See [`Append::event_id`].
+    pub event_id: String,
+    /// JSON.
+    pub payload: Bytes,
+}
+
+/// Where to start reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStart {
+    /// After what is there now.
+    Now,
+    /// The oldest kept event.
+    Oldest,
+    /// After this event of this generation.
+    After {
+        /// Generation in which the id was told.
+        generation: u64,
+        /// Last event read.
+        id: u64,
+    },
+}
+
+/// A piece of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogPage {
+    /// Generation of the log: changes when ids start anew.
+    pub generation: u64,
+    /// Where to read on.
+    pub next: u64,
+    /// In order; at most as many as asked for.
+    pub events: Vec<LogEvent>,
+    /// The start could not be continued (too old, beyond the tip, another generation); `next` is where events follow, and `events` is empty.
+    pub reset: bool,
+    /// There is more already.
+    pub more: bool,
+}
+
+/// Why a log could not be written or read just now.
+#[derive(Debug, thiserror::Error)]
+#[error("the log is not available: {0}")]
+pub struct LogError(#[from] pub(crate) sqlx::Error);
+
+/// The log topics of a bus. Cheap to clone.
+#[derive(Clone)]
+pub enum Logs {
+    /// In a file of this process.
+    Embedded(Arc<embedded::LogFile>),
+}
+
+impl Logs {
+    /// Appends durably, in one atomic step with the check for repetition, and wakes the tails.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing was appended, or it is not known; append it again.
+    pub async fn append(&self, topic: &str, event: Append<'_>) -> Result<Appended, LogError> {
+        match self {
+            Self::Embedded(file) => file.append(topic, event).await,
+        }
+    }
+
+    /// Reads at most `limit` events from `start`.
+    ///
+    /// # Errors
+    /// [`LogError`]: read again later.
+    pub async fn read(&self, topic: &str, start: LogStart, limit: usize) -> Result<LogPage, LogError> {
+        match self {
+            Self::Embedded(file) => file.read(topic, start, limit).await,
+        }
+    }
+
+    /// Changes whenever something is appended to `topic`: wait for it, then read.
+    pub async fn tail(&self, topic: &str) -> watch::Receiver<u64> {
+        match self {
+            Self::Embedded(file) => file.tail(topic),
+        }
+    }
+
+    pub(crate) async fn trim(&self) {
+        match self {
+            Self::Embedded(file) => file.trim().await,
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Embedded(file) => file.close().await,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! State topics: the latest value of a few named fields.
+//!
+//! The bus numbers, not the writer: a publish sets the fields, takes the next `seq` and announces both in one atomic step, so
+//! several writers never break the order. A subscriber first hears a snapshot, then every delta after it without a gap; when it falls
+//! behind its bound it hears a newer snapshot instead.
+
+use std::sync::Arc;
+
+use crate::embedded;
+use crate::fields::{Fields, Members, Patch};
+
+/// Who may still write: a topic keeps the highest of each kind and refuses lower ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// A tracker: number of the trip's assignment, number of the driver's lease; compared in this order. Never creates a topic.
+    Tracker {
+        /// Grows with each assignment of the trip to a driver.
+        assignment: u64,
+        /// Fencing number of the driver's lease.
+        lease: u64,
+    },
+    /// The owner of a record: its version. Creates the topic if there is none.
+    Record {
+        /// Grows with each change of the record.
+        version: u64,
+    },
+}
+
+/// Why a publish did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Someone with a higher number wrote here: the writer has lost what it wrote for.
+    #[error("a writer with a higher number has written here")]
+    Fenced,
+    /// The topic has ended.
+    #[error("the topic has ended")]
+    Ended,
+    /// There is no such topic, and this writer may not create one.
+    #[error("there is no such topic")]
+    Absent,
+}
+
+/// State of a topic at one number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Only grows.
+    pub epoch: u64,
+    /// Number of the last publish inside the epoch.
+    pub seq: u64,
+    /// The fields.
+    pub members: Members,
+    /// The topic is over; this is its final state.
+    pub ended: bool,
+}
+
+/// What a subscriber hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The subscriber's own number for the topic, as given to [`Subscriber::subscribe`].
+    pub tag: u64,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// See [`Event`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// The topic does not exist (yet). Snapshots follow if it comes into being.
+    Absent,
+    /// The whole state: first of all, and whenever deltas were skipped.
+    Snapshot(Snapshot),
+    /// What changed between `seq - 1` and `seq`.
+    Delta {
+        /// Number of this publish.
+        seq: u64,
+        /// The changed fields.
+        patch: Arc<Patch>,
+    },
+    /// The topic is over. Nothing follows.
+    End(Snapshot),
+}
+
+/// The state topics of a bus. Cheap to clone.
+#[derive(Clone)]
+pub enum StateTopics {
+    /// Inside this process.
+    Embedded(Arc<embedded::Topics>),
+}
+
+impl StateTopics {
+    /// A handle for publishing to `topic` again and again.
+    pub fn publisher(&self, topic: &str) -> Publisher {
+        match self {
+            Self::Embedded(topics) => Publisher::Embedded(topics.publisher(topic)),
+        }
+    }
+
+    /// Sets `fields`, takes the next number, announces both. Returns the number.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; nothing was changed then.
+    pub async fn publish(&self, topic: &str, fields: &Fields, fence: Fence) -> Result<u64, PublishError> {
+        self.publisher(topic).publish(fields, fence).await
+    }
+
+    /// Ends a topic: `fields` are its whole final state. A tombstone stays for `keep_ms`, refuses publishes and answers
+    /// late readers. Ending an ended topic changes nothing.
+    ///
+    /// # Errors
+    /// [`PublishError::Fenced`] if a higher record version was there.
+    pub async fn end(&self, topic: &str, fields: &Fields, version: u64, keep_ms: i64) -> Result<(), PublishError> {
+        match self {
+            Self::Embedded(topics) => topics.end(topic, fields, version, keep_ms),
+        }
+    }
+
+    /// The state at this moment; `None` if there is no such topic.
+    pub async fn read(&self, topic: &str) -> Option<Snapshot> {
+        match self {
+            Self::Embedded(topics) => topics.read(topic),
+        }
+    }
+
+    /// Someone who listens to many topics through one queue of at most `capacity` events. Beyond it, topics are conflated: the
+    /// subscriber gets a snapshot of each when it has caught up.
+    pub fn subscriber(&self, capacity: usize) -> Subscriber {
+        match self {
+            Self::Embedded(topics) => Subscriber::Embedded(topics.subscriber(capacity)),
+        }
+    }
+
+    /// Whether anyone subscribes to `topic` now.
+    pub async fn interest(&self, topic: &str) -> bool {
+        match self {
+            Self::Embedded(topics) => topics.interest(topic),
+        }
+    }
+
+    /// An owner of topics has rebuilt them after a start.
+    pub async fn set_ready(&self, owner: &'static str) {
+        match self {
+            Self::Embedded(topics) => topics.set_ready(owner),
+        }
+    }
+
+    /// Whether all `owners` have rebuilt their topics. Until then an absent topic proves nothing.
+    pub fn is_ready(&self, owners: &[&str]) -> bool {
+        match self {
+            Self::Embedded(topics) => topics.is_ready(owners),
+        }
+    }
+
+    /// When this bus came up, Unix milliseconds: the epoch of topics made since.
+    pub fn epoch(&self) -> u64 {
+        match self {
+            Self::Embedded(topics) => topics.epoch(),
+        }
+    }
+
+    pub(crate) fn sweep(&self) {
+        match self {
+            Self::Embedded(topics) => topics.sweep(),
+        }
+    }
+}
+
+/// A handle for one topic: finding it costs once, publishing then costs one lock and one copy.
+#[derive(Clone)]
+pub enum Publisher {
+    /// Inside this process.
+    Embedded(embedded::TopicPublisher),
+}
+
+impl Publisher {
+    /// As [`StateTopics::publish`].
+    ///
+    /// # Errors
+    /// As [`StateTopics::publish`].
+    pub async fn publish(&self, fields: &Fields, fence: Fence) -> Result<u64, PublishError> {
+        match self {
+            Self::Embedded(publisher) => publisher.publish(fields, fence),
+        }
+    }
+
+    /// Whether anyone subscribes now.
+    pub fn interest(&self) -> bool {
+        match self {
+            Self::Embedded(publisher) => publisher.interest(),
+        }
+    }
+}
+
+/// Listens to many topics through one bounded queue. Dropping it unsubscribes from all.
+pub enum Subscriber {
+    /// Inside this process.
+    Embedded(embedded::TopicSubscriber),
+}
+
+impl Subscriber {
+    /// Subscribes. The first event with `tag` is a snapshot, `Absent` or `End`; nothing after it is missed. Subscribing twice to one topic changes nothing.
+    pub async fn subscribe(&mut self, topic: &str, tag: u64) {
+        match self {
+            Self::Embedded(subscriber) => subscriber.subscribe(topic, tag),
+        }
+    }
+
+    /// Unsubscribes. Events that were under way may still come with the old tag, so do not use a tag again.
+    pub async fn unsubscribe(&mut self, topic: &str) {
+        match self {
+            Self::Embedded(subscriber) => subscriber.unsubscribe(topic),
+        }
+    }
+
+    /// Waits until there is something, then takes all of it, in order. Cancel-safe.
+    pub async fn recv(&mut self, events: &mut Vec<Event>) {
+        match self {
+            Self::Embedded(subscriber) => subscriber.recv(events).await,
+        }
+    }
+
+    /// Takes what is there without waiting.
+    pub fn try_recv(&mut self, events: &mut Vec<Event>) {
+        match self {
+            Self::Embedded(subscriber) => subscriber.try_recv(events),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Frames for watchers, written straight into a shared buffer.
+
+use crate::cursor::Cursor;
+use crate::state::{write_string, write_u64};
+
+/// How messages become bytes on one connection; chosen by the WebSocket subprotocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Text messages of JSON.
+    Json,
+}
+
+impl Codec {
+    /// Appends a `snapshot`. `members` is the inside of the state object: `"a":1,"b":2`.
+    pub fn snapshot(self, out: &mut Vec<u8>, alias: u32, cursor: Cursor, members: &[u8]) {
+        match self {
+            Self::Json => {
+                head(out, b"snapshot", alias);
+                write_cursor(out, cursor);
+                out.extend_from_slice(b",\"state\":{");
+                out.extend_from_slice(members);
+                out.extend_from_slice(b"}}");
+            }
+        }
+    }
+
+    /// Appends a `delta`. `members` is the inside of the merge patch. Called once per changed topic and shard.
+    pub fn delta(self, out: &mut Vec<u8>, alias: u32, seq: u64, members: &[u8]) {
+        match self {
+            Self::Json => {
+                head(out, b"delta", alias);
+                out.extend_from_slice(b",\"seq\":");
+                write_u64(out, seq);
+                out.extend_from_slice(b",\"patch\":{");
+                out.extend_from_slice(members);
+                out.extend_from_slice(b"}}");
+            }
+        }
+    }
+
+    /// Appends an `event`, whose payload is already JSON.
+    pub fn event(self, out: &mut Vec<u8>, alias: u32, cursor: Cursor, event: &[u8]) {
+        match self {
+            Self::Json => {
+                head(out, b"event", alias);
+                write_cursor(out, cursor);
+                out.extend_from_slice(b",\"event\":");
+                out.extend_from_slice(event);
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// Appends a `reset`.
+    pub fn reset(self, out: &mut Vec<u8>, alias: u32, cursor: Cursor) {
+        match self {
+            Self::Json => {
+                head(out, b"reset", alias);
+                write_cursor(out, cursor);
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// Appends an `end` with the final state.
+    pub fn end(self, out: &mut Vec<u8>, alias: u32, members: &[u8]) {
+        match self {
+            Self::Json => {
+                head(out, b"end", alias);
+                out.extend_from_slice(b",\"state\":{");
+                out.extend_from_slice(members);
+                out.extend_from_slice(b"}}");
+            }
+        }
+    }
+
+    /// Appends a `subscribed`.
+    pub fn subscribed(self, out: &mut Vec<u8>, topic: &str, alias: u32, cursor: Cursor) {
+        match self {
+            Self::Json => {
+                out.extend_from_slice(b"{\"type\":\"subscribed\",\"topic\":");
+                write_string(out, topic);
+                out.extend_from_slice(b",\"alias\":");
+                write_u64(out, u64::from(alias));
+                write_cursor(out, cursor);
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// Appends any other message.
+    pub fn message<M: serde::Serialize>(self, out: &mut Vec<u8>, message: &M) {
+        match self {
+            // Our messages have string keys and finite numbers only, and a Vec takes every write.
+            Self::Json => serde_json::to_writer(out, message).expect("our own messages serialise"),
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, kind: &[u8], alias: u32) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind);
+    out.extend_from_slice(b"\",\"alias\":");
+    write_u64(out, u64::from(alias));
+}
+
+fn write_cursor(out: &mut Vec<u8>, cursor: Cursor) {
+    out.extend_from_slice(b",\"cursor\":\"");
+    write_u64(out, cursor.epoch);
+    out.push(b'.');
+    write_u64(out, cursor.seq);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::watch::ToWatcher;
+    use serde_json::json;
+
+    fn read(write: impl FnOnce(&mut Vec<u8>)) -> ToWatcher {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        serde_json::from_slice(&bytes).expect("what we write is a message of the protocol")
+    }
+
+    #[test]
+    fn hand_written_frames_are_messages_of_the_protocol() {
+        let (json, cursor) = (Codec::Json, Cursor { epoch: 7, seq: 9 });
+        assert_eq!(
+            read(|out| json.snapshot(out, 3, cursor, br#""phase":"arrived""#)),
+            ToWatcher::Snapshot { alias: 3, cursor: "7.9".into(), state: json!({"phase": "arrived"}) }
+        );
+        assert_eq!(
+            read(|out| json.delta(out, 3, 10, br#""position":null"#)),
+            ToWatcher::Delta { alias: 3, seq: 10, patch: json!({"position": null}) }
+        );
+        assert_eq!(
+            read(|out| json.event(out, 3, cursor, br#"{"kind":"x"}"#)),
+            ToWatcher::Event { alias: 3, cursor: "7.9".into(), event: json!({"kind": "x"}) }
+        );
+        assert_eq!(read(|out| json.reset(out, 3, cursor)), ToWatcher::Reset { alias: 3, cursor: "7.9".into() });
+        assert_eq!(read(|out| json.end(out, 3, b"")), ToWatcher::End { alias: 3, state: json!({}) });
+        assert_eq!(
+            read(|out| json.subscribed(out, "trip:\"x", 3, cursor)),
+            ToWatcher::Subscribed { topic: "trip:\"x".into(), alias: 3, cursor: "7.9".into() }
+        );
+        assert_eq!(read(|out| json.message(out, &ToWatcher::Heartbeat)), ToWatcher::Heartbeat);
+    }
+}

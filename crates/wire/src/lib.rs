@@ -1,0 +1,24 @@
+//! The language of Wayfare: what travels between driver apps, the house and watchers.
+//!
+//! `PROTOCOL.md` beside this crate is the normative text. Types here are the wire's own and convert into
+//! engine types; the conversion is the check of form, the engine's judgement is the check of meaning.
+
+pub mod claims;
+pub mod close;
+pub mod codec;
+pub mod cursor;
+pub mod ids;
+pub mod messages;
+pub mod state;
+pub mod topic;
+
+pub use claims::{Claims, Role, TokenKind};
+pub use close::CloseCode;
+pub use cursor::Cursor;
+pub use messages::error::{ErrorBody, ErrorCode};
+pub use topic::Topic;
+
+/// WebSocket subprotocol of the driver side, JSON codec.
+pub const DRIVE_JSON_V1: &str = "wayfare.drive.v1.json";
+/// WebSocket subprotocol of the watcher side, JSON codec.
+pub const WATCH_JSON_V1: &str = "wayfare.watch.v1.json";

@@ -1,0 +1,142 @@
+//! Messages between a driver app and ingest (`wayfare.drive.v1`).
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ErrorBody;
+
+/// From the driver app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromDriver {
+    /// First message.
+    Hello {
+        /// Access token, where it did not come in the `Authorization` header.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+        /// Name of the numbering of `seq`: 1 to 16 hexadecimal digits, not zero. The app keeps it for as long as it
+        /// keeps its queue, and draws a new one when it starts counting anew.
+        session: String,
+    },
+    /// Renews the token in place.
+    Auth {
+        /// An access token of the same driver.
+        token: String,
+    },
+    /// Positions.
+    Fixes(Fixes),
+    /// Answered by `pong`.
+    Ping,
+}
+
+/// A message full of fixes; also the body of `POST /v1/fixes`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Fixes {
+    /// Only over HTTP, where there is no `hello`: see [`FromDriver::Hello`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Number of this message in its session: grows by one with each new message, stays the same when it is resent.
+    /// Over HTTP it may be absent together with `session`; resends are then recognised by time and position.
+    #[serde(default)]
+    pub seq: u64,
+    /// The phone's clock when it sends, Unix milliseconds; tells a wrong clock from a late fix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_ms: Option<i64>,
+    /// In the order taken; at most `max_fixes`.
+    pub fixes: Vec<Fix>,
+}
+
+/// One position as the phone measured it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Fix {
+    /// Latitude, degrees, WGS 84.
+    pub lat: f64,
+    /// Longitude, degrees, WGS 84.
+    pub lon: f64,
+    /// When it was taken, Unix milliseconds by the phone's clock; absent: the time of receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub t_ms: Option<i64>,
+    /// Radius of 68 % confidence, metres; absent, zero or negative: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy_m: Option<f32>,
+    /// Speed over ground, metres per second; negative: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed_mps: Option<f32>,
+    /// Course over ground, degrees clockwise from north; negative: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heading_deg: Option<f32>,
+    /// Height above the ellipsoid, metres.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altitude_m: Option<f32>,
+    /// The phone says that the position comes from a mock provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mock: bool,
+}
+
+/// To the driver app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToDriver {
+    /// The hello was taken.
+    Welcome {
+        /// Version of the protocol: 1.
+        version: u32,
+        /// Whom the token names.
+        driver: String,
+        /// Send a fix this often, milliseconds.
+        interval_ms: u32,
+        /// Most fixes in one message.
+        max_fixes: u32,
+        /// Most messages sent and not yet acked.
+        max_unacked: u32,
+        /// The server sends something at least this often.
+        heartbeat_ms: u32,
+        /// The connection ends then unless the token is renewed, Unix milliseconds.
+        expires_at_ms: i64,
+    },
+    /// These fixes are kept: forget them.
+    Ack(Ack),
+    /// The wanted rate changed.
+    Config {
+        /// Send a fix this often, milliseconds.
+        interval_ms: u32,
+    },
+    /// Something was refused; the connection lives on.
+    Error(ErrorBody),
+    /// Sent when nothing else was for `heartbeat_ms`.
+    Heartbeat,
+    /// Answer to `ping`.
+    Pong,
+    /// The server is about to close.
+    Bye(super::Bye),
+}
+
+/// Verdicts on one message, sent when what it holds is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ack {
+    /// The message's own number.
+    pub seq: u64,
+    /// One code per fix, in order: `accepted`, `late`, or why it was rejected.
+    pub verdicts: Vec<String>,
+    /// A sentence for each rejected fix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
+}
+
+/// Why one fix was rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Place in the message, from 0.
+    pub index: u32,
+    /// Names the value seen and the limit.
+    pub message: String,
+}
+
+/// Answer to `POST /v1/fixes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixesReply {
+    /// The verdicts.
+    #[serde(flatten)]
+    pub ack: Ack,
+    /// Send a fix this often, milliseconds.
+    pub interval_ms: u32,
+}

@@ -1,0 +1,125 @@
+//! Names of topics, and which of the two kinds each is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ids::{Driver, InvalidId, Store, Trip};
+
+/// Everything live in the system, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// `trip:{id}`, a state topic: the customer's view of a trip.
+    Trip(Trip),
+    /// `trip:{id}:ops`, a state topic: the store's and the operator's view of a trip.
+    TripOps(Trip),
+    /// `driver:{id}`, a state topic: the operator's view of a driver.
+    Driver(Driver),
+    /// `store:{id}`, a log topic: what happened to the trips of a store.
+    Store(Store),
+    /// `plan:{driver}`, a state topic for services only.
+    Plan(Driver),
+    /// `access:{trip}`, a state topic for services only: who may watch a trip.
+    Access(Trip),
+}
+
+/// How a topic is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The latest value of a few named fields; a slow reader skips to a snapshot.
+    State,
+    /// An ordered list of events; a slow reader reads on from its cursor.
+    Log,
+}
+
+/// The text names no topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTopic {
+    /// The part before the first colon is not a kind of topic, or there is none. Wildcards end here too.
+    #[error("there is no kind of topic named {0:?}")]
+    Family(String),
+    /// The id after it is malformed.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+}
+
+impl Topic {
+    /// State or log.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Store(_) => Kind::Log,
+            _ => Kind::State,
+        }
+    }
+
+    /// Plans and access lists never leave the house, whoever asks.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Self::Plan(_) | Self::Access(_))
+    }
+
+    /// The trip that this topic is a view of.
+    pub fn trip(&self) -> Option<Trip> {
+        match self {
+            Self::Trip(trip) | Self::TripOps(trip) | Self::Access(trip) => Some(*trip),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trip(id) => write!(out, "trip:{id}"),
+            Self::TripOps(id) => write!(out, "trip:{id}:ops"),
+            Self::Driver(id) => write!(out, "driver:{id}"),
+            Self::Store(id) => write!(out, "store:{id}"),
+            Self::Plan(id) => write!(out, "plan:{id}"),
+            Self::Access(id) => write!(out, "access:{id}"),
+        }
+    }
+}
+
+impl FromStr for Topic {
+    type Err = InvalidTopic;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTopic> {
+        let family = || InvalidTopic::Family(text.chars().take(32).collect());
+        let (name, id) = text.split_once(':').ok_or_else(family)?;
+        Ok(match name {
+            "trip" => match id.strip_suffix(":ops") {
+                Some(id) => Self::TripOps(id.parse()?),
+                None => Self::Trip(id.parse()?),
+            },
+            "driver" => Self::Driver(id.parse()?),
+            "store" => Self::Store(id.parse()?),
+            "plan" => Self::Plan(id.parse()?),
+            "access" => Self::Access(id.parse()?),
+            _ => return Err(family()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parse_undoes_display() {
+        for topic in [
+            Topic::Trip(Trip(1)),
+            Topic::TripOps(Trip(2)),
+            Topic::Driver(Driver(3)),
+            Topic::Store(Store(4)),
+            Topic::Plan(Driver(5)),
+            Topic::Access(Trip(u128::MAX)),
+        ] {
+            assert_eq!(topic.to_string().parse(), Ok(topic));
+        }
+    }
+
+    #[test]
+    fn wildcards_and_strangers_are_refused() {
+        for text in ["", "trip", "trip:", "trip:*", "*", "trip:trp_*", "area:8928308280fffff", "trip:drv_00000000000000000000000001"] {
+            assert!(text.parse::<Topic>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Watchers out: bus to WebSocket, SSE, polling.

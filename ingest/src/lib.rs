@@ -1,0 +1,1 @@
+//! Drivers in: WebSocket and HTTP to engine to bus.

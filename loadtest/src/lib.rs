@@ -1,0 +1,1 @@
+//! A town of simulated drivers and watchers; the load generator.
