@@ -1,0 +1,65 @@
+//! What the engine tells its caller: plain facts, to be carried out in order.
+
+use crate::{Eta, Fix, Millis, Phase, Position, TripId, Verdict};
+
+/// One thing that follows from a fix, a plan or the passing of time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// The judgement of one fix of the batch.
+    Judged {
+        /// Its index in the batch.
+        index: usize,
+        /// The judgement.
+        verdict: Verdict,
+        /// The fix as it is to be kept, in server time. `None` when rejected: what is not kept is not passed on.
+        fix: Option<Fix>,
+    },
+    /// The live marker changed, or is due to be refreshed. At most once per batch, with the newest state.
+    Moved(Marker),
+    /// A trip went into another phase because of where its driver is or was.
+    Phase {
+        /// Which trip.
+        trip: TripId,
+        /// Assignment number of the plan.
+        assignment: u64,
+        /// The phase it is in from `at` on.
+        phase: Phase,
+        /// When it happened, in server time; for late fixes long before now.
+        at: Millis,
+        /// Running number of the phases this tracker raised for this assignment, from 1. The same fixes give the same numbers.
+        ordinal: u32,
+    },
+    /// A trip's arrival estimate moved enough to be told, or ended (`None`).
+    Eta {
+        /// Which trip.
+        trip: TripId,
+        /// The estimate; `None` when there is none any more.
+        eta: Option<Eta>,
+    },
+    /// No fix has been accepted for [`crate::Limits::silence_ms`] although a trip is live. Told once.
+    Silent {
+        /// When the last accepted fix was received, or the first trip became live if there was none since.
+        since: Millis,
+    },
+    /// Fixes are accepted again after [`Effect::Silent`], or the last live trip ended while silent.
+    Back,
+}
+
+/// Where the driver is shown on a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Marker {
+    /// Filtered position.
+    pub position: Position,
+    /// Filtered speed in m/s; 0 while standing.
+    pub speed_mps: f32,
+    /// Direction of motion in degrees, 0..360 clockwise from north; the last one while standing, `None` before any motion.
+    pub heading_deg: Option<f32>,
+    /// 68 % radius of the filtered position, in metres.
+    pub accuracy_m: f32,
+    /// When the newest accepted fix was taken, in server time. Never goes back.
+    pub taken: Millis,
+    /// The driver stands still; the position is frozen.
+    pub standing: bool,
+    /// H3 cell of `position` at resolution 9.
+    pub cell: u64,
+}

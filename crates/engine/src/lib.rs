@@ -1,0 +1,58 @@
+//! The judgement of Wayfare, without I/O: fixes and their quality, the trips of a driver, arrival times.
+//!
+//! One [`Tracker`] per driver. Its caller feeds it plans ([`Tracker::apply_plan`]), messages of the driver's phone
+//! ([`Tracker::observe`]) and the passing of time ([`Tracker::on_timeout`]), and carries out the [`Effect`]s.
+//!
+//! What is deliberately absent: clocks (time is an argument), sockets, files, environment, randomness, logging,
+//! serialization of its types, and `unsafe`. The same calls give the same effects, on any machine, on any day.
+
+mod area;
+mod bytes;
+mod cell;
+mod checkpoint;
+mod duty;
+mod effects;
+mod eta;
+mod fence;
+mod fix;
+mod gate;
+mod geo;
+mod ids;
+mod itinerary;
+mod journey;
+mod judge;
+mod kalman;
+mod limits;
+mod motion;
+mod pacing;
+mod phase;
+mod plan;
+mod seen;
+mod skew;
+mod standing;
+mod tracker;
+mod trip;
+mod units;
+mod vehicle;
+mod verdict;
+mod world;
+
+pub use area::{InvalidArea, ServiceArea};
+pub use checkpoint::RestoreError;
+pub use effects::{Effect, Marker};
+pub use eta::{Eta, EtaBasis, EtaModel, LegEstimate, StraightLine, worth_telling};
+pub use fence::{Fence, InvalidFence};
+pub use fix::{Fix, RawFix};
+pub use geo::{EARTH_RADIUS_M, InvalidPosition, LocalPlane, Position};
+pub use ids::{DriverId, TripId};
+pub use limits::{InvalidLimit, Limits, LimitsTable, MockPolicy};
+pub use pacing::{marker_worth_telling, prediction_error_m};
+pub use phase::Phase;
+pub use plan::{Plan, PlanStop, PlanTrip, StopKind};
+pub use skew::{ClockReading, Skew};
+pub use tracker::Tracker;
+pub use trip::TripView;
+pub use units::Millis;
+pub use vehicle::Vehicle;
+pub use verdict::{Invalid, Reason, Verdict};
+pub use world::{Batch, World};

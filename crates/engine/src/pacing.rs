@@ -1,0 +1,122 @@
+//! Which changes of the marker are worth a message, and how often the phone need speak.
+
+use crate::{Limits, Marker, Phase};
+
+/// Whether watchers who hold `told` should hear `current`. Watchers move the marker on by themselves, from its
+/// speed and heading; as long as that is right within [`Limits::predict_tolerance_m`], nothing need be said.
+#[must_use]
+pub fn marker_worth_telling(told: Option<&Marker>, current: &Marker, limits: &Limits) -> bool {
+    let Some(told) = told else { return true };
+    let age_ms = current.taken.since_ms(told.taken);
+    if told.standing != current.standing {
+        return true;
+    }
+    if current.standing && told.position == current.position {
+        return age_ms >= limits.standing_refresh_ms;
+    }
+    let tolerance_m = f64::from(limits.predict_tolerance_m);
+    tolerance_m <= 0.0
+        || age_ms >= limits.longest_silence_ms
+        || prediction_error_m(told, current) > tolerance_m
+}
+
+/// How far a watcher's own prediction from `told` is from `current`, in metres.
+#[must_use]
+pub fn prediction_error_m(told: &Marker, current: &Marker) -> f64 {
+    let way_m = f64::from(told.speed_mps) * current.taken.since_s(told.taken).max(0.0);
+    let predicted = match told.heading_deg {
+        Some(heading_deg) => {
+            let (sin, cos) = f64::from(heading_deg).to_radians().sin_cos();
+            told.position.offset(way_m * sin, way_m * cos)
+        }
+        None => told.position,
+    };
+    predicted.distance_m(current.position)
+}
+
+/// How often the phone should send, in ms: by the most urgent trip, whether the driver stands, and whether anybody looks.
+/// Precision matters where the customer opens the door; a driver without a trip only needs to be found.
+pub(crate) fn wanted_interval_ms(
+    phases: impl Iterator<Item = Phase>,
+    standing: bool,
+    watched: bool,
+) -> u32 {
+    let of_phase = |phase| match phase {
+        Phase::Arriving => 1_000,
+        Phase::ToPickup | Phase::ToDropoff if standing => 5_000,
+        Phase::ToPickup | Phase::ToDropoff => 3_000,
+        _ => 10_000,
+    };
+    let interval_ms = phases.map(of_phase).min().unwrap_or(15_000);
+    if watched {
+        interval_ms
+    } else {
+        interval_ms * 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Millis, Position};
+
+    fn marker(second: i64, north_m: f64, standing: bool) -> Marker {
+        Marker {
+            position: Position::new(41.15, -8.61).unwrap().offset(0.0, north_m),
+            speed_mps: if standing { 0.0 } else { 10.0 },
+            heading_deg: Some(0.0),
+            accuracy_m: 5.0,
+            taken: Millis(second * 1000),
+            standing,
+            cell: 0,
+        }
+    }
+
+    #[track_caller]
+    fn check(tolerance_m: f32, told: Marker, current: Marker, worth: bool) {
+        let limits = Limits {
+            predict_tolerance_m: tolerance_m,
+            ..Limits::default()
+        };
+        assert_eq!(marker_worth_telling(Some(&told), &current, &limits), worth);
+    }
+
+    #[test]
+    fn without_a_tolerance_every_move_is_told() {
+        assert!(marker_worth_telling(
+            None,
+            &marker(0, 0.0, false),
+            &Limits::default()
+        ));
+        check(0.0, marker(0, 0.0, false), marker(1, 10.0, false), true);
+    }
+
+    #[test]
+    fn what_watchers_foresee_is_not_told_until_the_longest_silence() {
+        check(20.0, marker(0, 0.0, false), marker(5, 50.0, false), false);
+        check(20.0, marker(0, 0.0, false), marker(5, 75.0, false), true);
+        check(20.0, marker(0, 0.0, false), marker(10, 100.0, false), true);
+    }
+
+    #[test]
+    fn standing_is_told_at_once_and_then_refreshed_seldom() {
+        check(20.0, marker(0, 0.0, false), marker(1, 10.0, true), true);
+        check(20.0, marker(0, 0.0, true), marker(1, 0.0, false), true);
+        check(0.0, marker(0, 0.0, true), marker(9, 0.0, true), false);
+        check(0.0, marker(0, 0.0, true), marker(10, 0.0, true), true);
+    }
+
+    #[test]
+    fn the_phone_is_asked_for_more_the_nearer_the_door() {
+        let wanted =
+            |phases: &[Phase], standing| wanted_interval_ms(phases.iter().copied(), standing, true);
+        assert_eq!(wanted(&[], false), 15_000);
+        assert_eq!(wanted(&[Phase::AtPickup], true), 10_000);
+        assert_eq!(wanted(&[Phase::Assigned, Phase::ToDropoff], false), 3_000);
+        assert_eq!(wanted(&[Phase::ToDropoff, Phase::Arriving], true), 1_000);
+        assert_eq!(
+            wanted_interval_ms([Phase::Arriving].into_iter(), false, false),
+            2_000
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! One driver's tracker: the door through which everything about a driver comes in.
+
+use crate::duty::Duty;
+use crate::gate::Gate;
+use crate::itinerary::Itinerary;
+use crate::journey::{Journey, Sighting};
+use crate::judge::Kept;
+use crate::motion::Motion;
+use crate::pacing;
+use crate::seen::{Recent, Sessions};
+use crate::skew::ClockReading;
+use crate::trip::Stop;
+use crate::{
+    Batch, Effect, Fix, Limits, Marker, Millis, Phase, Plan, RawFix, Reason, StopKind, TripId,
+    TripView, Vehicle, Verdict, World,
+};
+
+/// Everything known about one driver. Bounded: about 2 KiB, plus 0.8 KiB per trip on board.
+///
+/// Feed it a plan before the first fix: a driver without duty is not followed. `now` is the server's clock and should not go
+/// back; if it does, nothing panics, and the live state follows the new clock.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    pub(crate) vehicle: Vehicle,
+    pub(crate) plan_version: u64,
+    /// Highest time any of the driver's phones has shown.
+    pub(crate) clock_high: Millis,
+    /// When the newest accepted fix was taken.
+    pub(crate) newest: Option<Millis>,
+    /// When the last fix was accepted, or a trip became live.
+    pub(crate) heard: Millis,
+    /// When the driver will count as silent; only while a trip is live.
+    pub(crate) silent_at: Option<Millis>,
+    pub(crate) silent: bool,
+    pub(crate) sessions: Sessions,
+    pub(crate) recent: Recent,
+    pub(crate) gate: Gate,
+    pub(crate) duty: Duty,
+    pub(crate) motion: Motion,
+    /// The marker last told to watchers.
+    pub(crate) told: Option<Marker>,
+    pub(crate) journey: Journey,
+    pub(crate) itinerary: Itinerary,
+}
+
+impl Tracker {
+    /// A tracker of a driver of whom nothing is known, not on duty.
+    #[must_use]
+    pub fn new(now: Millis, vehicle: Vehicle) -> Self {
+        Self {
+            vehicle,
+            plan_version: 0,
+            clock_high: Millis(i64::MIN),
+            newest: None,
+            heard: now,
+            silent_at: None,
+            silent: false,
+            sessions: Sessions::default(),
+            recent: Recent::default(),
+            gate: Gate::default(),
+            duty: Duty::default(),
+            motion: Motion::default(),
+            told: None,
+            journey: Journey::default(),
+            itinerary: Itinerary::default(),
+        }
+    }
+
+    /// Puts a plan into effect, unless a newer one is. Trips keep the phase they have reached when the record lags behind;
+    /// phases that come from the plan are not raised again as effects. Duty begins or ends now.
+    pub fn apply_plan(
+        &mut self,
+        now: Millis,
+        plan: Plan,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if plan.version < self.plan_version {
+            return;
+        }
+        (self.plan_version, self.vehicle) = (plan.version, plan.vehicle);
+        let (available, was_live) = (plan.available, self.journey.is_live());
+        self.journey.apply(now, plan, effects);
+        let is_live = self.journey.is_live();
+        self.duty.set(now, available || is_live);
+        if is_live && !was_live {
+            self.heard = now;
+        }
+        if !is_live && std::mem::take(&mut self.silent) {
+            effects.push(Effect::Back);
+        }
+        self.arm_silence(world.limits.get(self.vehicle));
+        self.itinerary.plan_changed();
+        self.tell_etas(now, true, world, effects);
+    }
+
+    /// The present duty began at `since`, earlier than its plan arrived here: fixes from then on are wanted.
+    pub fn extend_duty(&mut self, since: Millis) {
+        self.duty.extend_back(since);
+    }
+
+    /// Version of the plan in effect; 0 before any.
+    #[must_use]
+    pub const fn plan_version(&self) -> u64 {
+        self.plan_version
+    }
+
+    /// Judges the fixes of one message in order and draws what follows. A message seen before is judged duplicate and does
+    /// nothing else. About a microsecond per accepted fix; allocates only what `effects` must grow by.
+    pub fn observe(
+        &mut self,
+        now: Millis,
+        batch: Batch<'_>,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if batch.session != 0 && self.seen(batch.session, batch.seq) {
+            let duplicate = Verdict::Rejected(Reason::Duplicate);
+            let judged = |index| Effect::Judged {
+                index,
+                verdict: duplicate,
+                fix: None,
+            };
+            effects.extend((0..batch.fixes.len()).map(judged));
+            return;
+        }
+        let limits = world.limits.get(self.vehicle);
+        let first = effects.len();
+        let offset_ms = self.enter_session(now, &batch, limits);
+        // Only a server clock that was set back makes the newest fix lie beyond what is tolerated.
+        if self
+            .newest
+            .is_some_and(|newest| newest > now + limits.future_ms)
+        {
+            (self.newest, self.gate) = (None, Gate::default());
+        }
+        for (index, raw) in batch.fixes.iter().enumerate() {
+            match self.judge(now, raw, offset_ms, world) {
+                Err(reason) => {
+                    effects.push(Effect::Judged {
+                        index,
+                        verdict: Verdict::Rejected(reason),
+                        fix: None,
+                    });
+                }
+                Ok(Kept::Late(fix)) => {
+                    effects.push(Effect::Judged {
+                        index,
+                        verdict: Verdict::Late,
+                        fix: Some(fix),
+                    });
+                    self.take_late(raw, &fix, limits, effects);
+                }
+                Ok(kept @ (Kept::Accepted(fix) | Kept::Elsewhere(fix))) => {
+                    effects.push(Effect::Judged {
+                        index,
+                        verdict: Verdict::Accepted,
+                        fix: Some(fix),
+                    });
+                    let afresh = matches!(kept, Kept::Elsewhere(_));
+                    self.take(now, raw, &fix, afresh, limits, effects);
+                }
+            }
+        }
+        self.tell_marker(limits, effects);
+        let phase_changed = effects[first..]
+            .iter()
+            .any(|effect| matches!(effect, Effect::Phase { .. }));
+        self.tell_etas(now, phase_changed, world, effects);
+    }
+
+    /// Notices silence, and dwells that silence has completed. Harmless if early.
+    pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
+        let first = effects.len();
+        self.journey.pass_time(now, effects);
+        if self.silent_at.is_some_and(|at| at <= now) {
+            (self.silent, self.silent_at) = (true, None);
+            effects.push(Effect::Silent { since: self.heard });
+        }
+        let phase_changed = effects[first..]
+            .iter()
+            .any(|effect| matches!(effect, Effect::Phase { .. }));
+        if phase_changed {
+            self.tell_etas(now, true, world, effects);
+        }
+    }
+
+    /// When to call [`Tracker::on_timeout`]; ask again after any other call. `None`: nothing to wait for.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Millis> {
+        self.silent_at
+            .into_iter()
+            .chain(self.journey.deadline())
+            .min()
+    }
+
+    /// Whether a message has been observed: (session, seq) among those remembered, or below them. Always false for session 0.
+    #[must_use]
+    pub fn seen(&self, session: u64, seq: u64) -> bool {
+        session != 0 && self.sessions.seen(session, seq)
+    }
+
+    /// The newest live position; `None` before the first accepted fix, and whenever the driver is off duty.
+    #[must_use]
+    pub fn marker(&self) -> Option<Marker> {
+        self.motion.marker().filter(|_| self.duty.is_on())
+    }
+
+    /// The live trips, in the order of the plan's list.
+    pub fn trips(&self) -> impl Iterator<Item = TripView<'_>> {
+        self.journey.trips.iter().map(|trip| TripView {
+            id: trip.id,
+            assignment: trip.assignment,
+            phase: trip.phase,
+            phase_since: trip.since,
+            eta: trip.told.as_ref().map(|(eta, _)| eta),
+            stops_left: self.stops_before_dropoff(trip.id),
+            ordinal: trip.ordinal,
+        })
+    }
+
+    /// Whether the driver is available or has a live trip.
+    #[must_use]
+    pub fn on_duty(&self) -> bool {
+        self.duty.is_on()
+    }
+
+    /// What the driver moves with.
+    #[must_use]
+    pub const fn vehicle(&self) -> Vehicle {
+        self.vehicle
+    }
+
+    /// How often the phone should send now, in ms: 1,000 to 30,000. `watched`: somebody looks at one of its trips.
+    #[must_use]
+    pub fn wanted_interval_ms(&self, watched: bool) -> u32 {
+        let standing = self.marker().is_some_and(|marker| marker.standing);
+        pacing::wanted_interval_ms(
+            self.journey.trips.iter().map(|trip| trip.phase),
+            standing,
+            watched,
+        )
+    }
+
+    /// Remembers the message and learns from its clock; gives the session's clock correction.
+    fn enter_session(&mut self, now: Millis, batch: &Batch<'_>, limits: &Limits) -> i64 {
+        let session = self.sessions.enter(batch.session);
+        if batch.session != 0 {
+            session.mark(batch.seq);
+        }
+        let newest = || batch.fixes.iter().map(|fix| fix.taken).max();
+        if let Some(clock) = batch.sent.or_else(newest) {
+            let repeated = clock <= self.clock_high;
+            session.skew.learn(
+                now,
+                ClockReading {
+                    clock,
+                    is_sent: batch.sent.is_some(),
+                    repeated,
+                },
+                limits,
+            );
+            if now.since_ms(clock).saturating_abs() <= limits.skew_max_ms {
+                self.clock_high = self.clock_high.max(clock);
+            }
+        }
+        session.skew.offset_ms()
+    }
+
+    fn take(
+        &mut self,
+        now: Millis,
+        raw: &RawFix,
+        fix: &Fix,
+        afresh: bool,
+        limits: &Limits,
+        effects: &mut Vec<Effect>,
+    ) {
+        let unit = fix.position().unit();
+        let previous = self.newest.replace(fix.taken());
+        self.gate.accept(fix, limits);
+        self.recent.push(raw.taken, fix.position());
+        self.motion
+            .accept(fix, unit, afresh || previous.is_none(), limits);
+        self.heard = now;
+        self.arm_silence(limits);
+        if std::mem::take(&mut self.silent) {
+            effects.push(Effect::Back);
+            self.arm_silence(limits);
+        }
+        if !self.journey.is_live() {
+            return;
+        }
+        let sighting = self.sighting(fix, limits);
+        self.journey.see(&sighting, previous, effects);
+    }
+
+    fn take_late(&mut self, raw: &RawFix, fix: &Fix, limits: &Limits, effects: &mut Vec<Effect>) {
+        self.recent.push(raw.taken, fix.position());
+        let sighting = self.sighting(fix, limits);
+        self.journey.see_late(&sighting, effects);
+    }
+
+    fn sighting(&self, fix: &Fix, limits: &Limits) -> Sighting {
+        let unit = fix.position().unit();
+        let filtered_mps = self.motion.marker().map_or(0.0, |marker| marker.speed_mps);
+        Sighting {
+            unit,
+            filtered: self.motion.unit().unwrap_or(unit),
+            accuracy_m: f64::from(fix.accuracy_m().unwrap_or(limits.unknown_accuracy_m)),
+            speed_mps: fix.speed_mps().unwrap_or(filtered_mps),
+            taken: fix.taken(),
+        }
+    }
+
+    fn arm_silence(&mut self, limits: &Limits) {
+        let armed = self.journey.is_live() && !self.silent;
+        self.silent_at = armed.then(|| self.heard + limits.silence_ms);
+    }
+
+    fn tell_marker(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
+        let Some(marker) = self.marker() else { return };
+        let unchanged = self
+            .told
+            .is_some_and(|told| told.taken == marker.taken && told.position == marker.position);
+        if !unchanged && pacing::marker_worth_telling(self.told.as_ref(), &marker, limits) {
+            self.told = Some(marker);
+            effects.push(Effect::Moved(marker));
+        }
+    }
+
+    /// Arrival times start from where the driver is; a marker that is long silent says nothing about that.
+    fn tell_etas(
+        &mut self,
+        now: Millis,
+        forced: bool,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let limits = world.limits.get(self.vehicle);
+        if !self.journey.is_live() {
+            return;
+        }
+        let fresh = |marker: &Marker| now.since_ms(marker.taken) <= limits.silence_ms;
+        match self.marker().filter(fresh) {
+            Some(marker) if forced || self.itinerary.is_due(now, &marker, limits) => {
+                self.itinerary.refresh(
+                    now,
+                    &marker,
+                    self.vehicle,
+                    &mut self.journey,
+                    world,
+                    effects,
+                );
+            }
+            None if forced => Itinerary::end_finished(&mut self.journey, effects),
+            _ => {}
+        }
+    }
+
+    /// Stops still to be made before the trip's drop-off; 0 when that is behind or not in the plan.
+    fn stops_before_dropoff(&self, trip: TripId) -> u8 {
+        let phase_of = |id| {
+            self.journey
+                .trip_of(id)
+                .map_or(Phase::Failed, |index| self.journey.trips[index].phase)
+        };
+        let mut ahead = self
+            .journey
+            .stops
+            .iter()
+            .filter(|stop| !stop.is_behind(phase_of(&stop.plan.trip)));
+        let own = |stop: &Stop| stop.plan.trip == trip && stop.plan.kind == StopKind::Dropoff;
+        ahead.position(own).map_or(0, |before| before as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests;

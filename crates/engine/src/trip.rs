@@ -1,0 +1,249 @@
+//! One trip of a driver: its phase, and how it goes forward.
+
+use crate::bytes::{Reader, Writer};
+use crate::fence::Presence;
+use crate::geo::Unit;
+use crate::{
+    Effect, Eta, EtaBasis, Fence, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError,
+    StopKind, TripId,
+};
+
+/// A trip as it stands, for publishing whole states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TripView<'a> {
+    /// Which trip.
+    pub id: TripId,
+    /// Assignment number of the plan.
+    pub assignment: u64,
+    /// Phase it is in.
+    pub phase: Phase,
+    /// When it went into that phase; when the plan arrived, if the plan said so.
+    pub phase_since: Millis,
+    /// Estimate last told to watchers.
+    pub eta: Option<&'a Eta>,
+    /// Stops the driver makes before this trip's drop-off.
+    pub stops_left: u8,
+    /// Running number of the last phase raised; 0 before the first.
+    pub ordinal: u32,
+}
+
+/// A live trip.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trip {
+    pub(crate) id: TripId,
+    pub(crate) assignment: u64,
+    pub(crate) phase: Phase,
+    pub(crate) since: Millis,
+    pub(crate) ordinal: u32,
+    pub(crate) ready_at: Option<Millis>,
+    /// The longest time without fixes before the pick-up was seen, of a length in which it can have been made.
+    pub(crate) gap: Option<(Millis, Millis)>,
+    /// What watchers were told last, and in which phase.
+    pub(crate) told: Option<(Eta, Phase)>,
+}
+
+/// A pause between fixes in which a pick-up can be missed, in ms.
+const GAP_LEAST_MS: i64 = 60_000;
+
+impl Trip {
+    pub(crate) fn new(now: Millis, plan: &PlanTrip) -> Self {
+        Self {
+            id: plan.id,
+            assignment: plan.assignment,
+            phase: plan.phase,
+            since: now,
+            ordinal: 0,
+            ready_at: plan.ready_at,
+            gap: None,
+            told: None,
+        }
+    }
+
+    /// Goes on to `target`, raising every phase on the way, in order. Nothing happens if it is there or beyond.
+    ///
+    /// `at` is when `target` was reached. Phases passed unseen get the best known time: the ends of the gap in which they fell.
+    /// Times never run backwards along a trip.
+    pub(crate) fn advance(&mut self, target: Phase, at: Millis, effects: &mut Vec<Effect>) {
+        let gap = self.gap.filter(|(_, until)| *until <= at);
+        while self.phase < target {
+            let Some(phase) = Phase::from_rank(self.phase.rank() + 1) else {
+                return;
+            };
+            let best = match (phase, gap) {
+                (Phase::ToPickup, _) if phase != target => self.since,
+                (Phase::AtPickup, Some((from, _))) if phase != target => from,
+                (Phase::ToDropoff, Some((_, until))) if phase != target => until,
+                _ => at,
+            };
+            (self.phase, self.since) = (phase, best.max(self.since));
+            self.ordinal = self.ordinal.saturating_add(1);
+            effects.push(Effect::Phase {
+                trip: self.id,
+                assignment: self.assignment,
+                phase,
+                at: self.since,
+                ordinal: self.ordinal,
+            });
+        }
+    }
+
+    /// Goes on to `target` without the phases between, which do not exist for a trip that has no pick-up.
+    pub(crate) fn skip_to(&mut self, target: Phase, at: Millis, effects: &mut Vec<Effect>) {
+        if let Some(before) = target.rank().checked_sub(1).and_then(Phase::from_rank) {
+            self.phase = self.phase.max(before);
+        }
+        self.advance(target, at, effects);
+    }
+
+    /// Notes that nothing was heard of the driver between two fixes.
+    pub(crate) fn note_gap(&mut self, from: Millis, until: Millis) {
+        let longest_ms = self.gap.map_or(GAP_LEAST_MS, |(from, until)| {
+            until.since_ms(from).max(GAP_LEAST_MS)
+        });
+        if !self.phase.is_picked_up() && until.since_ms(from) >= longest_ms {
+            self.gap = Some((from, until));
+        }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer<'_>) {
+        w.raw(self.id.0.to_le_bytes());
+        w.uint(self.assignment);
+        w.u8(self.phase.rank());
+        w.time(self.since);
+        w.uint(u64::from(self.ordinal));
+        w.option(self.ready_at, Writer::time);
+        w.option(self.gap, |w, (from, until)| {
+            w.time(from);
+            w.time(until);
+        });
+        w.option(self.told, |w, (eta, phase)| {
+            save_eta(&eta, w);
+            w.u8(phase.rank());
+        });
+    }
+
+    pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        Ok(Self {
+            id: TripId(u128::from_le_bytes(r.raw()?)),
+            assignment: r.uint("trip")?,
+            phase: load_phase(r)?,
+            since: r.time("trip")?,
+            ordinal: r.count("trip", u32::MAX as usize)? as u32,
+            ready_at: r.option("trip", |r| r.time("trip"))?,
+            gap: r.option("trip", |r| Ok((r.time("trip")?, r.time("trip")?)))?,
+            told: r.option("trip", |r| Ok((load_eta(r)?, load_phase(r)?)))?,
+        })
+    }
+}
+
+/// A stop of a live trip, with what is known of the driver's presence there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stop {
+    pub(crate) plan: PlanStop,
+    pub(crate) unit: Unit,
+    /// By accepted fixes.
+    pub(crate) live: Presence,
+    /// By late fixes, which tell of a time before; and how far they have told it.
+    pub(crate) backlog: Presence,
+    pub(crate) backlog_until: Millis,
+    /// Arrival there by the last computation.
+    pub(crate) eta_at: Option<Millis>,
+}
+
+impl Stop {
+    pub(crate) fn new(plan: PlanStop) -> Self {
+        Self {
+            unit: plan.position.unit(),
+            plan,
+            live: Presence::default(),
+            backlog: Presence::default(),
+            backlog_until: Millis(i64::MIN),
+            eta_at: None,
+        }
+    }
+
+    /// Whether the stop is behind a trip in that phase.
+    pub(crate) fn is_behind(&self, phase: Phase) -> bool {
+        match self.plan.kind {
+            StopKind::Pickup => phase.is_picked_up(),
+            StopKind::Dropoff => phase >= Phase::Arrived,
+        }
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer<'_>) {
+        w.raw(self.plan.trip.0.to_le_bytes());
+        w.u8(self.plan.kind as u8);
+        w.position(self.plan.position);
+        w.f32(self.plan.fence.radius_m);
+        w.int(self.plan.fence.dwell_ms);
+        w.f32(self.plan.fence.arriving_m);
+        w.int(self.plan.service_ms);
+        self.live.save(w);
+        self.backlog.save(w);
+        w.time(self.backlog_until);
+    }
+
+    pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let trip = TripId(u128::from_le_bytes(r.raw()?));
+        let kind = if r.bool("stop")? {
+            StopKind::Dropoff
+        } else {
+            StopKind::Pickup
+        };
+        let position: Position = r.position("stop")?;
+        let fence = Fence {
+            radius_m: r.f32("stop")?,
+            dwell_ms: r.int("stop")?,
+            arriving_m: r.f32("stop")?,
+        };
+        let plan = PlanStop {
+            trip,
+            kind,
+            position,
+            fence,
+            service_ms: r.int("stop")?,
+        };
+        let (live, backlog) = (Presence::load(r)?, Presence::load(r)?);
+        Ok(Self {
+            live,
+            backlog,
+            backlog_until: r.time("stop")?,
+            ..Self::new(plan)
+        })
+    }
+}
+
+fn load_phase(r: &mut Reader<'_>) -> Result<Phase, RestoreError> {
+    Phase::from_rank(r.u8()?).ok_or(RestoreError::Invalid { field: "phase" })
+}
+
+fn save_eta(eta: &Eta, w: &mut Writer<'_>) {
+    w.time(eta.at);
+    w.int(eta.at.since_ms(eta.low));
+    w.int(eta.high.since_ms(eta.at));
+    w.f32(eta.distance_m);
+    w.u8(eta.stops_left);
+    w.u8(eta.basis as u8);
+    w.option(eta.pickup_at, Writer::time);
+}
+
+fn load_eta(r: &mut Reader<'_>) -> Result<Eta, RestoreError> {
+    let at = r.time("eta")?;
+    let (below_ms, above_ms) = (r.int("eta")?, r.int("eta")?);
+    let distance_m = r.f32("eta")?;
+    let stops_left = r.u8()?;
+    let basis = match r.u8()? {
+        0 => EtaBasis::StraightLine,
+        _ => return Err(RestoreError::Invalid { field: "eta" }),
+    };
+    let pickup_at = r.option("eta", |r| r.time("eta"))?;
+    Ok(Eta {
+        at,
+        low: at - below_ms,
+        high: at + above_ms,
+        distance_m,
+        stops_left,
+        basis,
+        pickup_at,
+    })
+}

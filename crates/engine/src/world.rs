@@ -1,0 +1,28 @@
+//! What a tracker looks things up in; shared by all trackers of a node.
+
+use crate::{EtaModel, LimitsTable, Millis, RawFix, ServiceArea};
+
+/// The surroundings of a judgement. Borrowed for one call, never kept.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Limits by vehicle.
+    pub limits: &'a LimitsTable,
+    /// Where the operator delivers; `None`: everywhere.
+    pub area: Option<&'a ServiceArea>,
+    /// How long driving takes.
+    pub eta: &'a dyn EtaModel,
+}
+
+/// One message of a driver's phone.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The phone's session, any number but 0; 0 means that the sender has none (foreign apps, plain HTTP) and `seq` is ignored.
+    pub session: u64,
+    /// Number of the message in its session. Sent in growing order with at most 64 unacknowledged.
+    pub seq: u64,
+    /// The phone's clock at the moment of sending (of this very sending, when it is a resend). Tells clock error
+    /// from age; without it only a clock that is ahead can be noticed.
+    pub sent: Option<Millis>,
+    /// The fixes, oldest first.
+    pub fixes: &'a [RawFix],
+}

@@ -1,0 +1,272 @@
+//! The task of a connection: it reads, and it wakes when a blocked socket takes bytes again.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use wayfare_net::tokens::TokenError;
+use wayfare_net::ws::handshake::Socket;
+use wayfare_net::ws::read::{Flow, Incoming, ReadLimits, Reader, Violation};
+use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::codec::from_watcher;
+use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
+use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind};
+
+use super::conn::{ConnId, Sink};
+use super::state::{MESSAGES, State};
+use super::Shard;
+use crate::subjects::Open;
+
+/// The kernel may hold this much that was not sent yet; more would only grow stale there.
+const NOTSENT_LOWAT: u32 = 16 * 1024;
+
+/// Malformed messages in a row before a client is told to stay away.
+const MALFORMED_MAX: u8 = 16;
+
+/// Takes a socket into the shard.
+pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
+    let Socket { stream, early, permit } = socket;
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT is not available");
+    }
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let stream = Rc::new(stream);
+    let mut state = shard.state.borrow_mut();
+    let known = bearer.is_some();
+    let sink = Sink::WebSocket { stream: Rc::clone(&stream), reader: Reader::default() };
+    let id = state.add(sink, bearer, Some(permit));
+    if state.draining {
+        state.close(id.place, CloseCode::Draining, Some(1000));
+    } else if known {
+        state.welcome(id);
+    }
+    drop(state);
+    tokio::task::spawn_local(run(Rc::clone(shard), id, stream, early));
+}
+
+/// Reads until the connection ends, then removes it.
+async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) {
+    if !early.is_empty() {
+        let mut state = shard.state.borrow_mut();
+        state.take_bytes(id, &mut early.to_vec());
+        shard.wake_if_wanted(&state);
+    }
+    drop(early);
+    let Some(wake) = shard.state.borrow_mut().conn(id).map(|conn| Rc::clone(&conn.wake)) else { return };
+    loop {
+        let interest = {
+            let mut state = shard.state.borrow_mut();
+            let now_s = state.now_s();
+            match state.conn(id) {
+                Some(conn) if conn.closing_until_s.is_some_and(|until_s| until_s <= now_s) => break,
+                Some(conn) if conn.is_blocked() => Interest::READABLE | Interest::WRITABLE,
+                Some(_) => Interest::READABLE,
+                None => break,
+            }
+        };
+        let ready = tokio::select! {
+            ready = stream.ready(interest) => match ready {
+                Ok(ready) => ready,
+                Err(_) => break,
+            },
+            () = wake.notified() => continue,
+        };
+        let mut state = shard.state.borrow_mut();
+        if ready.is_writable() && !state.drain_socket(id) {
+            break;
+        }
+        if (ready.is_readable() || ready.is_read_closed()) && !state.read(id, &stream) {
+            break;
+        }
+        shard.wake_if_wanted(&state);
+    }
+    let mut state = shard.state.borrow_mut();
+    state.remove(id);
+    shard.wants.notify_one();
+}
+
+/// Watches over an SSE stream: wakes it when hyper takes pieces again, removes it when the client is gone.
+pub async fn mind(shard: Rc<Shard>, id: ConnId, pieces: mpsc::Sender<Bytes>) {
+    let Some(wake) = shard.state.borrow_mut().conn(id).map(|conn| Rc::clone(&conn.wake)) else { return };
+    loop {
+        let blocked = {
+            let mut state = shard.state.borrow_mut();
+            match state.conn(id) {
+                // What is in the channel still goes out: the body ends when the last sender is dropped.
+                Some(conn) if conn.is_closing() && !conn.is_blocked() => break,
+                Some(conn) if conn.closing_until_s == Some(0) => break,
+                Some(conn) => conn.is_blocked(),
+                None => break,
+            }
+        };
+        tokio::select! {
+            room = pieces.reserve(), if blocked => {
+                if room.is_err() {
+                    break;
+                }
+                drop(room);
+                if !shard.state.borrow_mut().drain_socket(id) {
+                    break;
+                }
+            }
+            () = pieces.closed() => break,
+            () = wake.notified() => {}
+        }
+    }
+    shard.state.borrow_mut().remove(id);
+    shard.wants.notify_one();
+}
+
+impl State {
+    /// Reads what is there through the shard's one buffer. False when the connection is over.
+    fn read(&mut self, id: ConnId, stream: &TcpStream) -> bool {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let on = match stream.try_read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => self.take_bytes(id, &mut buffer[..count]),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        self.read_buffer = buffer;
+        on
+    }
+
+    /// Reads frames out of bytes. False when the connection is over.
+    fn take_bytes(&mut self, id: ConnId, bytes: &mut [u8]) -> bool {
+        let now_s = self.now_s();
+        let Some(conn) = self.conn(id) else { return false };
+        conn.heard_s = now_s;
+        let closing = conn.is_closing();
+        let Sink::WebSocket { reader, .. } = &mut conn.sink else { return false };
+        let mut reader = std::mem::take(reader);
+        let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming, closing));
+        let waiting = reader.is_waiting();
+        let Some(conn) = self.conn(id) else { return false };
+        conn.stalled_s = waiting.then(|| conn.stalled_s.unwrap_or(now_s));
+        if let Sink::WebSocket { reader: place, .. } = &mut conn.sink {
+            *place = reader;
+        }
+        match fed {
+            Ok(Flow::On) => true,
+            Ok(Flow::Stop) => self.conn(id).is_some_and(|conn| conn.is_closing() && conn.is_blocked()),
+            Err(violation) => {
+                let code = match violation {
+                    Violation::Protocol(_) => CloseCode::Protocol,
+                    Violation::NotText => CloseCode::InvalidText,
+                    Violation::TooBig => CloseCode::TooBig,
+                };
+                self.close(id.place, code, None);
+                true
+            }
+        }
+    }
+
+    fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>, closing: bool) -> Flow {
+        let Some(conn) = self.conn(id) else { return Flow::Stop };
+        if let Incoming::Close(_) = incoming {
+            if !closing {
+                let mut bytes = Vec::new();
+                write::close(&mut bytes, CloseCode::Normal.number(), "");
+                self.answer(id.place, &bytes);
+            }
+            return Flow::Stop;
+        }
+        if conn.is_closing() {
+            return Flow::On; // what comes after our goodbye is not read any more
+        }
+        if !conn.messages.take(MESSAGES, Instant::now()) {
+            self.close(id.place, CloseCode::Flood, Some(10_000));
+            return Flow::On;
+        }
+        match incoming {
+            Incoming::Text(text) => self.message(id, text),
+            Incoming::Binary(_) => self.close(id.place, CloseCode::Unsupported, None),
+            Incoming::Ping(payload) => {
+                let mut bytes = Vec::new();
+                write::frame(&mut bytes, Opcode::Pong, payload);
+                self.answer(id.place, &bytes);
+            }
+            Incoming::Pong(_) | Incoming::Close(_) => {}
+        }
+        Flow::On
+    }
+
+    fn message(&mut self, id: ConnId, text: &str) {
+        let message = match from_watcher(text.as_bytes()) {
+            Ok(message) => message,
+            Err(malformed) => return self.malformed(id, &malformed.to_string()),
+        };
+        let conn = &mut self.conns[id.place as usize];
+        conn.malformed_in_row = 0;
+        let known = conn.bearer.is_some();
+        match message {
+            FromWatcher::Auth { token } => self.authenticate(id, &token),
+            _ if !known => {
+                let error = ErrorBody::new(ErrorCode::Unauthorized, "send `auth` with a token first");
+                self.say(id.place, &ToWatcher::Error(error));
+            }
+            FromWatcher::Subscribe { topics } => self.subscribe(id, topics),
+            FromWatcher::Unsubscribe { topics } => self.unsubscribe(id, topics),
+            FromWatcher::Ping => self.say(id.place, &ToWatcher::Pong),
+        }
+    }
+
+    fn malformed(&mut self, id: ConnId, what: &str) {
+        let conn = &mut self.conns[id.place as usize];
+        conn.malformed_in_row += 1;
+        if conn.malformed_in_row >= MALFORMED_MAX {
+            return self.close(id.place, CloseCode::Nonsense, None);
+        }
+        self.say(id.place, &ToWatcher::Error(ErrorBody::new(ErrorCode::Malformed, what)));
+    }
+
+    /// The first token, or a renewal: same subject, same role.
+    fn authenticate(&mut self, id: ConnId, token: &str) {
+        let claims = match self.house.verifier.verify(token, TokenKind::Access, wayfare_bus::now_ms() / 1000) {
+            Ok(claims) => claims,
+            Err(error) => {
+                let code = match error {
+                    TokenError::Revoked => CloseCode::Revoked,
+                    TokenError::Expired => CloseCode::TokenExpired,
+                    _ => CloseCode::Unauthorized,
+                };
+                // A renewal that fails leaves the old token to its time.
+                return if self.conns[id.place as usize].bearer.is_some() {
+                    let error = ErrorBody::new(ErrorCode::Unauthorized, error.to_string());
+                    self.say(id.place, &ToWatcher::Error(error));
+                } else {
+                    self.close(id.place, code, None);
+                };
+            }
+        };
+        match &mut self.conns[id.place as usize].bearer {
+            Some((old, _)) if (&old.sub, old.role) == (&claims.sub, claims.role) => *old = Rc::new(claims),
+            Some(_) => {
+                let error = ErrorBody::new(ErrorCode::Forbidden, "a renewal must name the same subject and role");
+                return self.say(id.place, &ToWatcher::Error(error));
+            }
+            vacant => {
+                let Some(open) = self.house.subjects.open(&claims) else {
+                    return self.close(id.place, CloseCode::Overloaded, Some(30_000));
+                };
+                *vacant = Some((Rc::new(claims), open));
+            }
+        }
+        self.welcome(id);
+    }
+
+    /// Tells the rules of this connection.
+    pub fn welcome(&mut self, id: ConnId) {
+        let Some(claims) = self.claims(id.place) else { return };
+        let message = ToWatcher::Welcome {
+            version: 1,
+            heartbeat_ms: self.house.config.heartbeat.as_millis() as u32,
+            max_topics: self.house.config.topics_per_connection as u32,
+            expires_at_ms: claims.connection_ends_ms(),
+        };
+        self.say(id.place, &message);
+    }
+}

@@ -1,0 +1,450 @@
+//! The tables of a shard, and the rules by which they change.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use slab::Slab;
+use tokio::sync::{Notify, mpsc};
+use wayfare_bus::{Event, EventKind, Snapshot};
+use wayfare_net::bucket::{Bucket, Rate};
+use wayfare_net::serve::Permit;
+use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::codec::Codec;
+use wayfare_wire::messages::Bye;
+use wayfare_wire::messages::watch::ToWatcher;
+use wayfare_wire::{Claims, CloseCode, ErrorBody, Topic};
+
+use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
+use super::log::LogReader;
+use super::topic::{Known, TURN_DELTAS_MAX, WatchedTopic};
+use crate::metrics::{self, Counters};
+use crate::subjects::Open;
+use crate::{House, access};
+
+/// What a client may send: far above what a page does, far below what hurts.
+pub const MESSAGES: Rate = Rate { per_second: 50.0, burst: 200.0 };
+
+/// An unfinished frame may stay so for this long, seconds.
+const STALL_S: u32 = 10;
+
+/// After the goodbye the client has this long to leave, seconds.
+const LINGER_S: u32 = 2;
+
+/// Something to be asked of the bus by the shard's loop.
+pub enum Want {
+    /// Subscribe to a state topic under this tag.
+    Hear(Arc<str>, u64),
+    /// Unsubscribe.
+    Forget(Arc<str>),
+    /// Follow a log topic.
+    Follow(usize, u64),
+    /// Read a log for a subscription that is behind.
+    CatchUp(LogReader),
+}
+
+/// See the module.
+pub struct State {
+    pub index: usize,
+    pub house: Arc<House>,
+    pub conns: Slab<Conn>,
+    pub topics: Slab<WatchedTopic>,
+    pub by_topic: AHashMap<Topic, usize>,
+    pub wants: Vec<Want>,
+    /// Topics touched in this turn.
+    pub touched: Vec<usize>,
+    /// Subscriptions told the whole state in the middle of a turn whose deltas it partly holds.
+    pub overlapping: Vec<SubRef>,
+    pub counters: Counters,
+    /// One buffer for all reading of this shard.
+    pub read_buffer: Vec<u8>,
+    /// One buffer for encoding.
+    pub scratch: Vec<u8>,
+    /// Connections that a turn writes to.
+    pub turn_conns: Vec<u32>,
+    /// SSE streams opened in this step of the loop, to be given their tasks.
+    pub minders: Vec<(ConnId, mpsc::Sender<Bytes>)>,
+    pub draining: bool,
+    started: Instant,
+    generations: u32,
+    tags: u64,
+}
+
+impl State {
+    pub fn new(index: usize, house: Arc<House>) -> Self {
+        Self {
+            index,
+            house,
+            conns: Slab::new(),
+            topics: Slab::new(),
+            by_topic: AHashMap::new(),
+            wants: Vec::new(),
+            touched: Vec::new(),
+            overlapping: Vec::new(),
+            counters: Counters::default(),
+            read_buffer: vec![0; 32 * 1024],
+            scratch: Vec::new(),
+            turn_conns: Vec::new(),
+            minders: Vec::new(),
+            draining: false,
+            started: Instant::now(),
+            generations: 0,
+            tags: 0,
+        }
+    }
+
+    /// Seconds since the shard started: precise enough for heartbeats, and four bytes per use.
+    pub fn now_s(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// Adds a connection.
+    pub fn add(&mut self, sink: Sink, bearer: Option<(Claims, Open)>, permit: Option<Permit>) -> ConnId {
+        let now_s = self.now_s();
+        self.generations = self.generations.wrapping_add(1);
+        let generation = self.generations;
+        let place = self.conns.insert(Conn {
+            generation,
+            sink,
+            bearer: bearer.map(|(claims, open)| (Rc::new(claims), open)),
+            subs: Vec::new(),
+            touched: Default::default(),
+            behind: Vec::new(),
+            unsent: Vec::new(),
+            moved_s: now_s,
+            sent_s: now_s,
+            heard_s: now_s,
+            stalled_s: None,
+            opened_s: now_s,
+            messages: Bucket::full(MESSAGES, Instant::now()),
+            malformed_in_row: 0,
+            closing_until_s: None,
+            wake: Rc::new(Notify::new()),
+            drained: Rc::new(Notify::new()),
+            _permit: permit,
+        });
+        ConnId { place: place as u32, generation }
+    }
+
+    /// The connection, if it is still the same.
+    pub fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.place as usize).filter(|conn| conn.generation == id.generation)
+    }
+
+    /// Removes a connection and its subscriptions.
+    pub fn remove(&mut self, id: ConnId) {
+        if self.conn(id).is_none() {
+            return;
+        }
+        for slot in 0..self.conns[id.place as usize].subs.len() as u32 {
+            self.detach(SubRef { conn: id.place, slot });
+        }
+        let conn = self.conns.remove(id.place as usize);
+        conn.drained.notify_waiters();
+    }
+
+    /// The entry of a topic, made and asked of the bus if it is new.
+    pub fn watch(&mut self, topic: Topic) -> usize {
+        if let Some(place) = self.by_topic.get(&topic) {
+            return *place;
+        }
+        self.tags += 1;
+        let tag = (self.tags << 32) | self.topics.vacant_key() as u64;
+        let place = self.topics.insert(WatchedTopic::new(topic, tag));
+        self.by_topic.insert(topic, place);
+        self.wants.push(match topic.kind() {
+            wayfare_wire::topic::Kind::State => Want::Hear(Arc::clone(&self.topics[place].name), tag),
+            wayfare_wire::topic::Kind::Log => Want::Follow(place, tag),
+        });
+        if let (Some(trip), false) = (topic.trip(), topic.is_internal()) {
+            let access = self.watch(Topic::Access(trip));
+            self.topics[place].access = Some(access);
+            self.topics[access].views.push(place);
+        }
+        place
+    }
+
+    /// Drops a topic that nobody watches any more.
+    fn unwatch_if_unused(&mut self, place: usize) {
+        let topic = &self.topics[place];
+        if !topic.subs.is_empty() || !topic.views.is_empty() || topic.touched {
+            return;
+        }
+        let topic = self.topics.remove(place);
+        self.by_topic.remove(&topic.topic);
+        if topic.topic.kind() == wayfare_wire::topic::Kind::State {
+            self.wants.push(Want::Forget(topic.name));
+        }
+        if let Some(access) = topic.access {
+            self.topics[access].views.retain(|view| *view != place);
+            self.unwatch_if_unused(access);
+        }
+    }
+
+    /// Drops those touched topics that were left only because a turn was under way.
+    pub fn sweep_topic(&mut self, place: usize) {
+        if self.topics.contains(place) {
+            self.unwatch_if_unused(place);
+        }
+    }
+
+    /// Takes a subscription out of both tables. O(1).
+    pub fn detach(&mut self, at: SubRef) {
+        let Some(sub) = self.conns[at.conn as usize].subs[at.slot as usize].take() else { return };
+        let subs = &mut self.topics[sub.topic].subs;
+        subs.swap_remove(sub.place as usize);
+        if let Some(moved) = subs.get(sub.place as usize).copied() {
+            if let Some(moved) = self.conns[moved.conn as usize].sub(moved.slot) {
+                moved.place = sub.place;
+            }
+        }
+        self.unwatch_if_unused(sub.topic);
+    }
+
+    /// Applies what the bus says.
+    pub fn hear(&mut self, event: Event) {
+        // Tags are never used again: an event of a topic that was dropped finds nobody.
+        let Some(place) = self.place_of(event.tag) else { return };
+        let topic = &mut self.topics[place];
+        let first = topic.known == Known::Nothing;
+        match event.kind {
+            EventKind::Absent => topic.known = Known::Absent,
+            EventKind::Snapshot(snapshot) => {
+                topic.known = Known::Live;
+                Self::take_whole(topic, snapshot);
+            }
+            EventKind::End(snapshot) => {
+                topic.known = Known::Ended;
+                Self::take_whole(topic, snapshot);
+            }
+            EventKind::Delta { seq, patch } => {
+                topic.seq = seq;
+                topic.members.apply(&patch);
+                if topic.turn_deltas.len() == TURN_DELTAS_MAX {
+                    topic.turn_whole = true;
+                }
+                if !topic.turn_whole {
+                    topic.turn_deltas.push((seq, patch));
+                }
+            }
+        }
+        if topic.topic.is_internal() {
+            for view in topic.views.clone() {
+                self.recheck(view);
+                self.settle(view);
+            }
+            return;
+        }
+        if first {
+            topic.end_turn(); // nobody was in step yet: those who wait are told the whole state below
+        } else if topic.known != Known::Absent && !topic.touched {
+            topic.touched = true;
+            self.touched.push(place);
+        }
+        self.settle(place);
+    }
+
+    fn take_whole(topic: &mut WatchedTopic, snapshot: Snapshot) {
+        (topic.epoch, topic.seq, topic.members) = (snapshot.epoch, snapshot.seq, snapshot.members);
+        topic.turn_whole = true;
+        topic.turn_deltas.clear();
+    }
+
+    /// A tag holds the place in its low half; the high half counts, so that a place used again has another tag.
+    fn place_of(&self, tag: u64) -> Option<usize> {
+        let place = (tag & u64::from(u32::MAX)) as usize;
+        self.topics.get(place).is_some_and(|topic| topic.tag == tag).then_some(place)
+    }
+
+    /// Ends subscriptions whose bearer may no longer watch.
+    fn recheck(&mut self, view: usize) {
+        if self.topics[view].known == Known::Ended {
+            return; // everyone gets the end, which holds no position
+        }
+        for at in self.topics[view].subs.clone() {
+            let Some(claims) = self.claims(at.conn) else { continue };
+            let waiting = self.conns[at.conn as usize].sub(at.slot).is_none_or(|sub| sub.mode == Mode::Waiting);
+            if waiting || self.allowed(&claims, view) {
+                continue;
+            }
+            self.refuse(at, crate::routes::not_found(&self.topics[view].name));
+        }
+    }
+
+    /// Whether the bearer may watch, by what is known now.
+    pub fn allowed(&self, claims: &Claims, place: usize) -> bool {
+        let topic = &self.topics[place];
+        let access = topic.access.map(|access| &self.topics[access].members);
+        access::may_watch(claims, &topic.topic, access)
+    }
+
+    /// Ends one subscription with an error about its topic.
+    pub fn refuse(&mut self, at: SubRef, error: ErrorBody) {
+        let attached = self.conns[at.conn as usize].sub(at.slot).is_some_and(|sub| sub.mode != Mode::Waiting);
+        let topic = error.topic.clone().unwrap_or_default();
+        self.detach(at);
+        self.say(at.conn, &ToWatcher::Error(error));
+        if self.conns[at.conn as usize].is_stream() {
+            self.end_stream_if_done(at.conn);
+        } else if attached {
+            self.say(at.conn, &ToWatcher::Unsubscribed { topic });
+        }
+    }
+
+    pub fn claims(&self, conn: u32) -> Option<Rc<Claims>> {
+        self.conns.get(conn as usize)?.bearer.as_ref().map(|(claims, _)| Rc::clone(claims))
+    }
+
+    /// Sends a message that is not on the hot path.
+    pub fn say(&mut self, conn: u32, message: &ToWatcher) {
+        let mut bytes = Vec::new();
+        if self.conns[conn as usize].is_stream() {
+            let name = match message {
+                ToWatcher::Error(_) => "error",
+                ToWatcher::Bye(_) => "bye",
+                _ => return,
+            };
+            bytes.extend_from_slice(format!("event: {name}\ndata: ").as_bytes());
+            Codec::Json.message(&mut bytes, message);
+            bytes.extend_from_slice(b"\n\n");
+        } else {
+            self.scratch.clear();
+            Codec::Json.message(&mut self.scratch, message);
+            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+        }
+        self.answer(conn, &bytes);
+    }
+
+    /// Sends bytes that are not on the hot path; a client that does not even take these is cut.
+    pub fn answer(&mut self, conn: u32, bytes: &[u8]) {
+        let now_s = self.now_s();
+        self.counters.bytes += bytes.len() as u64;
+        self.counters.writes += 1;
+        let conn = &mut self.conns[conn as usize];
+        if !conn.answer(bytes, now_s) {
+            metrics::closed(CloseCode::Slow);
+            Self::cut(conn);
+        }
+    }
+
+    /// Ends a connection without another word.
+    pub fn cut(conn: &mut Conn) {
+        conn.closing_until_s = Some(0);
+        conn.wake.notify_one();
+    }
+
+    /// Says goodbye and lets the client leave. The second goodbye of a connection is silent.
+    pub fn close(&mut self, conn: u32, code: CloseCode, retry_after_ms: Option<u32>) {
+        if self.conns[conn as usize].is_closing() {
+            return;
+        }
+        metrics::closed(code);
+        let bye = Bye { code: code.number(), reason: code.word().into(), retry_after_ms };
+        self.say(conn, &ToWatcher::Bye(bye));
+        let now_s = self.now_s();
+        if !self.conns[conn as usize].is_stream() {
+            let mut bytes = Vec::new();
+            write::close(&mut bytes, code.number(), code.word());
+            self.answer(conn, &bytes);
+        }
+        // Nothing but the goodbye goes out from here on.
+        for slot in 0..self.conns[conn as usize].subs.len() as u32 {
+            self.detach(SubRef { conn, slot });
+        }
+        let conn = &mut self.conns[conn as usize];
+        conn.closing_until_s.get_or_insert(now_s + LINGER_S);
+        conn.wake.notify_one();
+    }
+
+    /// Ends an SSE stream that has nothing left to tell.
+    pub fn end_stream_if_done(&mut self, place: u32) {
+        let conn = &mut self.conns[place as usize];
+        if conn.is_stream() && conn.sub_count() == 0 {
+            let now_s = self.started.elapsed().as_secs() as u32;
+            conn.closing_until_s.get_or_insert(now_s + LINGER_S);
+            conn.wake.notify_one();
+        }
+    }
+
+    /// Once a second: whoever is silent, stalled, expired, revoked or stuck hears of it; heartbeats go out.
+    pub fn look_over(&mut self) {
+        let (now_s, now_ms) = (self.now_s(), wayfare_bus::now_ms());
+        let config = &self.house.config;
+        let heartbeat_s = config.heartbeat.as_secs().max(1) as u32;
+        let (auth_s, slow_s) = (config.auth_timeout.as_secs() as u32, config.slow_timeout.as_secs() as u32);
+        let mut beats = Vec::new();
+        let mut ends = Vec::new();
+        for (place, conn) in &self.conns {
+            if conn.is_closing() {
+                if conn.closing_until_s.is_some_and(|until_s| until_s <= now_s) {
+                    conn.wake.notify_one();
+                }
+                continue;
+            }
+            let end = match &conn.bearer {
+                None if now_s >= conn.opened_s + auth_s => Some(CloseCode::Unauthorized),
+                None => None,
+                Some((claims, _)) if claims.connection_ends_ms() <= now_ms => Some(CloseCode::TokenExpired),
+                Some((claims, _)) if self.house.verifier.is_revoked(claims) => Some(CloseCode::Revoked),
+                Some(_) if conn.is_blocked() && now_s >= conn.moved_s + slow_s => Some(CloseCode::Slow),
+                Some(_) if conn.stalled_s.is_some_and(|since_s| now_s >= since_s + STALL_S) => Some(CloseCode::Silent),
+                // Two and a half heartbeats; a stream cannot answer, and hyper notices when it is gone.
+                Some(_) if !conn.is_stream() && (now_s - conn.heard_s) * 2 > heartbeat_s * 5 => Some(CloseCode::Silent),
+                Some(_) => None,
+            };
+            if let Some(code) = end {
+                ends.push((place as u32, code));
+            } else if conn.bearer.is_some() && !conn.is_blocked() && now_s >= conn.sent_s + heartbeat_s {
+                beats.push(place as u32);
+            }
+        }
+        for (place, code) in ends {
+            if code == CloseCode::Slow {
+                // The socket takes nothing: no goodbye would arrive.
+                metrics::closed(code);
+                Self::cut(&mut self.conns[place as usize]);
+            } else {
+                self.end_bearer(place, code);
+            }
+        }
+        let mut beat = Vec::new();
+        write::frame(&mut beat, Opcode::Ping, b"");
+        write::frame(&mut beat, Opcode::Text, br#"{"type":"heartbeat"}"#);
+        for place in beats {
+            let stream = self.conns[place as usize].is_stream();
+            self.answer(place, if stream { b": heartbeat\n\n" } else { &beat });
+        }
+        self.counters.publish();
+        let streams = self.conns.iter().filter(|(_, conn)| conn.is_stream()).count();
+        let watched = self.topics.iter().filter(|(_, topic)| !topic.topic.is_internal()).count();
+        metrics::sizes(self.index, self.conns.len() - streams, streams, watched);
+    }
+
+    /// Ends a connection because of its bearer; a stream is told in the words of HTTP.
+    fn end_bearer(&mut self, place: u32, code: CloseCode) {
+        if self.conns[place as usize].is_stream() {
+            let error = match code {
+                CloseCode::Revoked => ErrorBody::new(wayfare_wire::ErrorCode::Forbidden, "the token was revoked"),
+                _ => ErrorBody::new(wayfare_wire::ErrorCode::Unauthorized, "the token has expired"),
+            };
+            self.say(place, &ToWatcher::Error(error));
+        }
+        self.close(place, code, None);
+    }
+
+    /// Everyone is told when to come back, spread evenly.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        let spread_ms = self.house.config.drain_spread.as_millis() as u64;
+        let places: Vec<u32> = self.conns.iter().map(|(place, _)| place as u32).collect();
+        let count = places.len().max(1) as u64;
+        for (turn, place) in places.into_iter().enumerate() {
+            // A prime stride scatters neighbours, who often came together.
+            let share = (turn as u64 * 7919) % count;
+            let after_ms = 500 + spread_ms * share / count;
+            self.close(place, CloseCode::Draining, Some(after_ms as u32));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Subscriptions: asked for, answered, told the whole state.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::codec::Codec;
+use wayfare_wire::messages::watch::{Subscription, ToWatcher};
+use wayfare_wire::topic::Kind;
+use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
+
+use super::conn::{ConnId, Mode, Sink, Sub, SubRef};
+use super::state::State;
+use super::topic::Known;
+use super::Start;
+use crate::subjects::Open;
+use crate::{TOPIC_OWNERS, routes};
+
+impl State {
+    /// A client asks for topics.
+    pub fn subscribe(&mut self, id: ConnId, wanted: Vec<Subscription>) {
+        for Subscription { topic: name, cursor } in wanted {
+            if self.conn(id).is_none_or(|conn| conn.is_closing()) {
+                return;
+            }
+            if let Err(error) = self.subscribe_one(id, &name, cursor.as_deref()) {
+                self.say(id.place, &ToWatcher::Error(error.topic(name.chars().take(64).collect::<String>())));
+            }
+        }
+    }
+
+    fn subscribe_one(&mut self, id: ConnId, name: &str, cursor: Option<&str>) -> Result<(), ErrorBody> {
+        let topic: Topic =
+            name.parse().map_err(|error| ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("topic"))?;
+        let start = match cursor {
+            None => None,
+            Some("start") => Some(Start::Oldest),
+            Some(text) => Some(Start::After(text.parse().map_err(|error| {
+                ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("cursor")
+            })?)),
+        };
+        let conn = &mut self.conns[id.place as usize];
+        let known = conn.subs.iter().position(|sub| {
+            sub.as_ref().is_some_and(|sub| self.topics[sub.topic].topic == topic)
+        });
+        if let Some(slot) = known {
+            let at = SubRef { conn: id.place, slot: slot as u32 };
+            self.detach(at);
+        } else {
+            let most = self.house.config.topics_per_connection;
+            let count = conn.sub_count();
+            if count >= most {
+                let message = format!("{} topics are watched on this connection, the limit is {most}", count);
+                return Err(ErrorBody::new(ErrorCode::TooMany, message));
+            }
+        }
+        self.attach(id.place, topic, None, start);
+        Ok(())
+    }
+
+    /// A client has enough of topics.
+    pub fn unsubscribe(&mut self, id: ConnId, names: Vec<String>) {
+        for name in names {
+            let Some(conn) = self.conn(id) else { return };
+            let wanted = name.parse::<Topic>().ok();
+            let subs = conn.subs.iter().map(|sub| sub.as_ref().map(|sub| sub.topic)).collect::<Vec<_>>();
+            let slot = subs.iter().position(|topic| topic.is_some_and(|topic| Some(self.topics[topic].topic) == wanted));
+            if let Some(slot) = slot {
+                self.detach(SubRef { conn: id.place, slot: slot as u32 });
+            }
+            self.say(id.place, &ToWatcher::Unsubscribed { topic: name.chars().take(64).collect() });
+        }
+    }
+
+    /// An SSE stream: all its subscriptions are known from the start.
+    pub fn open_stream(
+        &mut self,
+        pieces: mpsc::Sender<Bytes>,
+        bearer: (Claims, Open),
+        topics: Vec<(Topic, Option<Start>)>,
+    ) {
+        let cursors = topics
+            .iter()
+            .map(|(_, start)| match start {
+                Some(Start::After(cursor)) => Some(*cursor),
+                _ => None,
+            })
+            .collect();
+        let id = self.add(Sink::Stream { pieces: pieces.clone(), cursors }, Some(bearer), None);
+        self.answer(id.place, b"retry: 2000\n\n");
+        for (alias, (topic, start)) in topics.into_iter().enumerate() {
+            self.attach(id.place, topic, Some(alias as u32), start);
+        }
+        self.minders.push((id, pieces));
+    }
+
+    /// Adds a subscription to both tables and answers it as soon as enough is known.
+    fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>) {
+        let place = self.watch(topic);
+        let subs = &mut self.conns[conn as usize].subs;
+        let slot = subs.iter().position(Option::is_none).unwrap_or_else(|| {
+            subs.push(None);
+            subs.len() - 1
+        });
+        subs[slot] = Some(Sub {
+            topic: place,
+            place: self.topics[place].subs.len() as u32,
+            alias: alias.unwrap_or(place as u32),
+            mode: Mode::Waiting,
+            whole: Cursor::default(),
+            start,
+        });
+        self.topics[place].subs.push(SubRef { conn, slot: slot as u32 });
+        self.topics[place].waiting = true;
+        self.settle(place);
+    }
+
+    /// Answers those who wait for a topic, if enough is known of it now.
+    pub fn settle(&mut self, place: usize) {
+        let topic = &mut self.topics[place];
+        let unknown = |known| known == Known::Nothing;
+        if !topic.waiting || unknown(topic.known) || topic.access.is_some_and(|access| unknown(self.topics[access].known)) {
+            return;
+        }
+        let topic = &mut self.topics[place];
+        topic.waiting = false;
+        for at in topic.subs.clone() {
+            let waits = self.conns[at.conn as usize].sub(at.slot).is_some_and(|sub| sub.mode == Mode::Waiting);
+            if waits {
+                self.settle_one(at, place);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, at: SubRef, place: usize) {
+        let Some(claims) = self.claims(at.conn) else { return self.detach(at) };
+        let name = Rc::from(&*self.topics[place].name);
+        let allowed = self.allowed(&claims, place);
+        match (self.topics[place].known, allowed) {
+            (Known::Absent, _) if !self.house.bus.topics.is_ready(TOPIC_OWNERS) => {
+                self.refuse(at, routes::not_ready().topic(&*name));
+            }
+            (Known::Absent, _) | (_, false) => {
+                let patient = self.house.subjects.miss(&claims);
+                self.refuse(at, if patient { routes::not_found(&name) } else { routes::too_many_misses(&name) });
+            }
+            (Known::Ended, true) => {
+                self.tell_subscribed(at, place);
+                self.tell_whole(at);
+            }
+            (_, true) if self.topics[place].topic.kind() == Kind::Log => self.start_log(at, place),
+            (_, true) => {
+                let current = self.topics[place].cursor();
+                let sub = self.conns[at.conn as usize].sub(at.slot);
+                let has = sub.and_then(|sub| sub.start).is_some_and(|start| start == Start::After(current));
+                self.tell_subscribed(at, place);
+                if has {
+                    self.mark_whole(at);
+                } else {
+                    self.tell_whole(at);
+                }
+            }
+        }
+    }
+
+    /// Sends `subscribed` with the topic's cursor.
+    fn tell_subscribed(&mut self, at: SubRef, place: usize) {
+        let cursor = self.topics[place].cursor();
+        self.tell_subscribed_at(at, place, cursor);
+    }
+
+    pub fn tell_subscribed_at(&mut self, at: SubRef, place: usize, cursor: Cursor) {
+        let Some(alias) = self.conns[at.conn as usize].sub(at.slot).map(|sub| sub.alias) else { return };
+        let mut bytes = Vec::new();
+        self.scratch.clear();
+        Codec::Json.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
+        if self.conns[at.conn as usize].is_stream() {
+            bytes.extend_from_slice(b"event: subscribed\ndata: ");
+            bytes.extend_from_slice(&self.scratch);
+            bytes.extend_from_slice(b"\n\n");
+        } else {
+            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+        }
+        self.answer(at.conn, &bytes);
+    }
+
+    /// Sends the whole state, or the end; the subscription is in step, or over, afterwards.
+    pub fn tell_whole(&mut self, at: SubRef) {
+        let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { return };
+        let (place, alias) = (sub.topic, sub.alias);
+        let topic = &mut self.topics[place];
+        let ended = topic.known == Known::Ended;
+        let conn = &mut self.conns[at.conn as usize];
+        let bytes = if let Sink::Stream { cursors, .. } = &mut conn.sink {
+            let mut bytes = Vec::new();
+            write_id(&mut bytes, cursors, alias, topic.cursor());
+            topic.write_whole_event(&mut bytes, alias);
+            Bytes::from(bytes)
+        } else {
+            topic.whole_frame(alias, &mut self.scratch)
+        };
+        self.counters.snapshots += 1;
+        self.mark_whole(at);
+        self.answer(at.conn, &bytes);
+        if ended {
+            self.detach(at);
+            self.end_stream_if_done(at.conn);
+        }
+    }
+
+    /// The subscription has the state as of now.
+    fn mark_whole(&mut self, at: SubRef) {
+        if let Some(sub) = self.conns[at.conn as usize].sub(at.slot) {
+            sub.mode = Mode::InStep;
+            sub.whole = self.topics[sub.topic].cursor();
+        }
+    }
+}
+
+/// Appends the `id:` line: the cursors of all topics of the stream, this one moved on.
+pub fn write_id(out: &mut Vec<u8>, cursors: &mut [Option<Cursor>], alias: u32, cursor: Cursor) {
+    cursors[alias as usize] = Some(cursor);
+    out.extend_from_slice(b"id: ");
+    for (place, cursor) in cursors.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        match cursor {
+            Some(cursor) => {
+                wayfare_wire::state::write_u64(out, cursor.epoch);
+                out.push(b'.');
+                wayfare_wire::state::write_u64(out, cursor.seq);
+            }
+            None => out.push(b'-'),
+        }
+    }
+    out.push(b'\n');
+}

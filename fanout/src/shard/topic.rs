@@ -1,0 +1,173 @@
+//! A watched topic, as one shard holds it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use wayfare_bus::{Members, Patch};
+use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::codec::Codec;
+use wayfare_wire::{Cursor, Topic};
+
+use super::conn::SubRef;
+
+/// Deltas of one topic in one turn; more become a snapshot, which is shorter by then.
+pub const TURN_DELTAS_MAX: usize = 64;
+
+/// What is known of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// The bus has not answered yet.
+    Nothing,
+    /// There is no such topic.
+    Absent,
+    /// It has a state.
+    Live,
+    /// It is over.
+    Ended,
+}
+
+/// One topic with its subscribers and the bytes of this turn.
+pub struct WatchedTopic {
+    pub topic: Topic,
+    /// Name on the bus.
+    pub name: Arc<str>,
+    /// Number under which the bus speaks of it: never used again after this entry.
+    pub tag: u64,
+    pub known: Known,
+    pub epoch: u64,
+    pub seq: u64,
+    pub members: Members,
+    pub subs: Vec<SubRef>,
+    /// Some subscribers wait for an answer.
+    pub waiting: bool,
+    /// For a trip's views: the entry of its access list. For an access list: `None`.
+    pub access: Option<usize>,
+    /// For an access list: the entries of the views that follow it.
+    pub views: SmallVec<[usize; 2]>,
+    /// Changed in this turn.
+    pub touched: bool,
+    /// Deltas of this turn, in order; meaningless if `turn_whole`.
+    pub turn_deltas: SmallVec<[(u64, Arc<Patch>); 2]>,
+    /// This turn is told by the whole state instead of deltas.
+    pub turn_whole: bool,
+    /// Frames of this turn for WebSockets; built on first demand, cleared at the end of the turn.
+    pub turn_frames: Vec<u8>,
+    /// Events of this turn for SSE streams of this one topic; built on first demand.
+    pub turn_events: Option<Bytes>,
+    /// The snapshot as a WebSocket frame, and the number it was made at.
+    snapshot: Option<(u64, Bytes)>,
+}
+
+impl WatchedTopic {
+    pub fn new(topic: Topic, tag: u64) -> Self {
+        Self {
+            name: topic.to_string().into(),
+            topic,
+            tag,
+            known: Known::Nothing,
+            epoch: 0,
+            seq: 0,
+            members: Members::default(),
+            subs: Vec::new(),
+            waiting: false,
+            access: None,
+            views: SmallVec::new(),
+            touched: false,
+            turn_deltas: SmallVec::new(),
+            turn_whole: false,
+            turn_frames: Vec::new(),
+            turn_events: None,
+            snapshot: None,
+        }
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.epoch, seq: self.seq }
+    }
+
+    /// The whole state as one frame, or the final state if the topic is over. Encoded once per number.
+    pub fn whole_frame(&mut self, alias: u32, scratch: &mut Vec<u8>) -> Bytes {
+        if let Some((seq, frame)) = &self.snapshot {
+            if *seq == self.seq {
+                return frame.clone();
+            }
+        }
+        let mut members = Vec::new();
+        self.members.write(&mut members);
+        scratch.clear();
+        if self.known == Known::Ended {
+            Codec::Json.end(scratch, alias, &members);
+        } else {
+            Codec::Json.snapshot(scratch, alias, self.cursor(), &members);
+        }
+        let mut frame = Vec::with_capacity(scratch.len() + 10);
+        write::frame(&mut frame, Opcode::Text, scratch);
+        let frame = Bytes::from(frame);
+        self.snapshot = Some((self.seq, frame.clone()));
+        frame
+    }
+
+    /// Builds this turn's frames if nobody has yet.
+    pub fn build_turn_frames(&mut self, alias: u32, scratch: &mut Vec<u8>) {
+        if !self.turn_frames.is_empty() {
+            return;
+        }
+        if self.turn_whole {
+            let frame = self.whole_frame(alias, scratch);
+            self.turn_frames.extend_from_slice(&frame);
+            return;
+        }
+        for (seq, patch) in &self.turn_deltas {
+            scratch.clear();
+            Codec::Json.delta(scratch, alias, *seq, patch.text());
+            write::frame(&mut self.turn_frames, Opcode::Text, scratch);
+        }
+    }
+
+    /// Events of this turn for an SSE stream. `id` is called with the cursor after each event and appends the id line.
+    pub fn write_turn_events(&self, out: &mut Vec<u8>, alias: u32, mut id: impl FnMut(&mut Vec<u8>, Cursor)) {
+        if self.turn_whole {
+            id(out, self.cursor());
+            self.write_whole_event(out, alias);
+            return;
+        }
+        for (seq, patch) in &self.turn_deltas {
+            id(out, Cursor { epoch: self.epoch, seq: *seq });
+            out.extend_from_slice(b"event: delta\ndata: ");
+            Codec::Json.delta(out, alias, *seq, patch.text());
+            out.extend_from_slice(b"\n\n");
+        }
+    }
+
+    /// `event:` and `data:` lines of the whole state, or of the end.
+    pub fn write_whole_event(&self, out: &mut Vec<u8>, alias: u32) {
+        let mut members = Vec::new();
+        self.members.write(&mut members);
+        if self.known == Known::Ended {
+            out.extend_from_slice(b"event: end\ndata: ");
+            Codec::Json.end(out, alias, &members);
+        } else {
+            out.extend_from_slice(b"event: snapshot\ndata: ");
+            Codec::Json.snapshot(out, alias, self.cursor(), &members);
+        }
+        out.extend_from_slice(b"\n\n");
+    }
+
+    /// Number of frames this turn offers to a subscriber.
+    pub fn turn_length(&self) -> u64 {
+        if self.turn_whole { 1 } else { self.turn_deltas.len() as u64 }
+    }
+
+    /// Forgets the turn; keeps the buffer unless it grew out of proportion.
+    pub fn end_turn(&mut self) {
+        self.touched = false;
+        self.turn_whole = false;
+        self.turn_deltas.clear();
+        self.turn_events = None;
+        self.turn_frames.clear();
+        if self.turn_frames.capacity() > 16 * 1024 {
+            self.turn_frames = Vec::new();
+        }
+    }
+}
