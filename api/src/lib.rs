@@ -1,1 +1,125 @@
-//! People and records: tokens, drivers, stores, trips.
+//! People and records: tokens, drivers, stores, trips. This room alone touches the database.
+//!
+//! A change that others must hear of is written together with its event ([`outbox`]); the relay ([`relay`]) tells the bus, at least
+//! once and in order per entity. What the engine finds out about a trip comes back through the bus and is folded in ([`fold`]).
+
+mod bearer;
+mod db;
+mod fold;
+mod ids;
+mod input;
+mod issue;
+mod openapi;
+mod outbox;
+mod permissions;
+mod project;
+mod records;
+mod relay;
+mod routes;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::sync::{Notify, watch};
+use wayfare_bus::Bus;
+use wayfare_net::bucket::{Buckets, Rate};
+use wayfare_net::origin::AllowedOrigins;
+use wayfare_net::tokens::{Signer, Verifier};
+
+pub use db::DatabaseError;
+pub use issue::FirstKey;
+pub use openapi::document as openapi_document;
+pub use permissions::{TABLE as PERMISSIONS, allowed};
+
+/// Bus topic with the public keys of tokens: a field per key id, its value the key in base64url.
+pub const KEYS_TOPIC: &str = "keys";
+
+/// Bus topic with revocations: a field per token id or subject, its value the Unix second up to which it is revoked.
+pub const REVOKED_TOPIC: &str = "revoked";
+
+/// Log of phases that trackers found, from ingest to the records.
+pub const PHASES_LOG: &str = "phases";
+
+/// Where records are kept and what is told about them.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// The SQLite file; created if absent.
+    pub database: PathBuf,
+    /// Streets as GeoJSON, served to pages; a page without has no background.
+    pub streets: Option<PathBuf>,
+    /// Style URL of a basemap that pages use in place of the streets.
+    pub basemap_style_url: Option<String>,
+    /// How long late watchers of an ended trip still get its final status, milliseconds.
+    pub ended_keep_ms: i64,
+}
+
+/// What all handlers share.
+pub(crate) struct House {
+    pub config: ApiConfig,
+    pub db: db::Database,
+    pub bus: Bus,
+    pub verifier: Arc<Verifier>,
+    pub signer: Signer,
+    pub origins: AllowedOrigins,
+    /// The outbox has something.
+    pub outbox: Notify,
+    /// Tries at what is not there, per bearer.
+    pub misses: std::sync::Mutex<Buckets>,
+}
+
+/// A hundred misses at once, then one every two seconds.
+const MISSES: Rate = Rate { per_second: 0.5, burst: 100.0 };
+
+/// Bearers remembered for misses.
+const SUBJECTS_MAX: usize = 100_000;
+
+/// The role.
+#[derive(Clone)]
+pub struct Api {
+    house: Arc<House>,
+}
+
+impl Api {
+    /// Opens the database, makes the signing key and the first service key if there are none, and tells the bus all
+    /// that lives. Returns the first service key when it was made now: it is shown once.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open(
+        config: ApiConfig,
+        bus: Bus,
+        verifier: Arc<Verifier>,
+        origins: AllowedOrigins,
+    ) -> Result<(Self, Option<FirstKey>), DatabaseError> {
+        let db = db::Database::open(&config.database).await?;
+        let signer = issue::signing_key(&db).await?;
+        verifier.add_key(signer.kid(), signer.public_base64url());
+        let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
+        let house = Arc::new(House { config, db, bus, verifier, signer, origins, outbox: Notify::new(), misses });
+        let first = issue::first_key(&house).await?;
+        relay::rebuild(&house).await?;
+        house.bus.topics.set_ready("api").await;
+        Ok((Self { house }, first))
+    }
+
+    /// Relays the outbox and folds in phases until `stop` says true.
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
+    }
+
+    /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.
+    pub fn routes(&self) -> Router {
+        routes::routes(Arc::clone(&self.house))
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        self.house.db.answers().await
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        self.house.db.close().await;
+    }
+}

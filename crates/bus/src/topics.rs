@@ -23,6 +23,8 @@ pub enum Fence {
     Record {
         /// Grows with each change of the record.
         version: u64,
+        /// Trackers of earlier assignments are refused from now on; 0 where there are none.
+        assignment: u64,
     },
 }
 

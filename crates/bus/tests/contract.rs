@@ -87,7 +87,7 @@ bus_contract!(embedded, Embedded:
     a_full_fix_log_refuses,
 );
 
-const RECORD: Fence = Fence::Record { version: 1 };
+const RECORD: Fence = Fence::Record { version: 1, assignment: 0 };
 
 fn one(name: &'static str, value: u64) -> Fields {
     let mut fields = Fields::new();
@@ -254,27 +254,30 @@ async fn lower_fences_are_refused<F: Fixture>() {
     let house = F::start().await;
     let topics = &house.bus().topics;
     let tracker = |assignment, lease| Fence::Tracker { assignment, lease };
-    topics.publish("t", &one("a", 1), Fence::Record { version: 5 }).await.unwrap();
+    topics.publish("t", &one("a", 1), Fence::Record { version: 5, assignment: 0 }).await.unwrap();
     topics.publish("t", &one("a", 2), tracker(2, 10)).await.unwrap();
-    for fence in [Fence::Record { version: 4 }, tracker(1, 11), tracker(2, 9)] {
+    for fence in [Fence::Record { version: 4, assignment: 0 }, tracker(1, 11), tracker(2, 9)] {
         assert_eq!(topics.publish("t", &one("a", 9), fence).await, Err(PublishError::Fenced), "{fence:?}");
     }
     topics.publish("t", &one("a", 3), tracker(2, 10)).await.unwrap();
     topics.publish("t", &one("a", 4), tracker(3, 1)).await.unwrap();
-    topics.publish("t", &one("a", 5), Fence::Record { version: 5 }).await.unwrap();
+    topics.publish("t", &one("a", 5), Fence::Record { version: 5, assignment: 0 }).await.unwrap();
     assert_eq!(topics.read("t").await.unwrap().seq, 5, "what was refused took no number");
+    topics.publish("t", &one("a", 6), Fence::Record { version: 6, assignment: 4 }).await.unwrap();
+    assert_eq!(topics.publish("t", &one("a", 9), tracker(3, 99)).await, Err(PublishError::Fenced), "reassigned");
+    topics.publish("t", &one("a", 7), tracker(4, 1)).await.unwrap();
 }
 
 async fn an_ended_topic_refuses_and_answers<F: Fixture>() {
     let house = F::start().await;
     let topics = &house.bus().topics;
-    topics.publish("t", &one("secret", 1), Fence::Record { version: 3 }).await.unwrap();
+    topics.publish("t", &one("secret", 1), Fence::Record { version: 3, assignment: 0 }).await.unwrap();
     assert_eq!(topics.end("t", &one("phase", 9), 2, 60_000).await, Err(PublishError::Fenced));
     topics.end("t", &one("phase", 9), 4, 60_000).await.unwrap();
     topics.end("t", &one("phase", 8), 5, 60_000).await.unwrap();
     let refused = topics.publish("t", &one("secret", 2), Fence::Tracker { assignment: 9, lease: 9 }).await;
     assert_eq!(refused, Err(PublishError::Ended));
-    assert_eq!(topics.publish("t", &one("a", 2), Fence::Record { version: 9 }).await, Err(PublishError::Ended));
+    assert_eq!(topics.publish("t", &one("a", 2), Fence::Record { version: 9, assignment: 0 }).await, Err(PublishError::Ended));
     let mut late = topics.subscriber(4);
     late.subscribe("t", 1).await;
     let events = next(&mut late).await;

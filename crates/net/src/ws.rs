@@ -4,6 +4,7 @@
 //! with its connection. The same cases as in the Autobahn suite are tests of [`read`], and it is fuzzed.
 
 pub mod handshake;
+pub mod link;
 pub mod read;
 pub mod write;
 

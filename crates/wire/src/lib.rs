@@ -9,6 +9,7 @@ pub mod codec;
 pub mod cursor;
 pub mod ids;
 pub mod messages;
+pub mod plan;
 pub mod state;
 pub mod topic;
 

@@ -228,11 +228,12 @@ impl TopicPublisher {
                 }
                 state.tracker = (assignment, lease);
             }
-            Fence::Record { version } => {
+            Fence::Record { version, assignment } => {
                 if version < state.record {
                     return Err(PublishError::Fenced);
                 }
                 state.record = version;
+                state.tracker = state.tracker.max((assignment, 0));
             }
         }
         let created = state.seq == 0;

@@ -1,0 +1,106 @@
+//! The database: SQLite, in statements that PostgreSQL takes too (numbered parameters, `BIGINT`, `TEXT`, upserts).
+//!
+//! A record is a JSON document with its version, and beside it the few columns that are searched by.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+/// The database could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// What SQLite said.
+    #[error("the database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A stored document is not one of ours.
+    #[error("a stored record cannot be read: {0}")]
+    Document(#[from] serde_json::Error),
+    /// The stored signing key is damaged.
+    #[error(transparent)]
+    Key(#[from] wayfare_net::tokens::InvalidKey),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+}
+
+/// A write under way.
+pub type Write = Transaction<'static, Sqlite>;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS store (id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS driver (id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS trip (
+    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, live BIGINT NOT NULL, ended_ms BIGINT,
+    driver TEXT, store TEXT, customer TEXT NOT NULL, doc TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS trip_age ON trip (created_ms, id);
+CREATE INDEX IF NOT EXISTS trip_driver ON trip (driver, live);
+CREATE INDEX IF NOT EXISTS trip_store ON trip (store, created_ms);
+CREATE INDEX IF NOT EXISTS trip_customer ON trip (customer, created_ms);
+CREATE INDEX IF NOT EXISTS trip_live ON trip (live, ended_ms);
+CREATE TABLE IF NOT EXISTS token (
+    id TEXT PRIMARY KEY, role TEXT NOT NULL, sub TEXT NOT NULL, issued_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, revoked_s BIGINT);
+CREATE INDEX IF NOT EXISTS token_sub ON token (sub, expires_s);
+CREATE TABLE IF NOT EXISTS outbox (
+    entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
+CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);
+";
+
+/// One connection that writes, several that only read.
+pub struct Database {
+    write: SqlitePool,
+    read: SqlitePool,
+}
+
+impl Database {
+    /// Opens the file and brings its tables into being.
+    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        let write = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::raw_sql(SCHEMA).execute(&write).await?;
+        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        Ok(Self { write, read })
+    }
+
+    /// Begins a write. It takes the write lock at once: a lock that is upgraded later may fail halfway.
+    pub async fn write(&self) -> Result<Write, DatabaseError> {
+        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// For statements that only read.
+    pub fn read(&self) -> &SqlitePool {
+        &self.read
+    }
+
+    /// Whether it answers.
+    pub async fn answers(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+    }
+
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+/// Reads a value of the `meta` table.
+pub async fn meta(db: &Database, name: &str) -> Result<Option<String>, DatabaseError> {
+    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(db.read()).await?)
+}
+
+/// Sets a value of the `meta` table.
+pub async fn set_meta(write: &mut Write, name: &str, value: &str) -> Result<(), DatabaseError> {
+    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}

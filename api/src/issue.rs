@@ -1,0 +1,130 @@
+//! Making tokens: the signing key, the first service key, tokens and tickets.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use wayfare_net::tokens::Signer;
+use wayfare_wire::claims::ISSUER;
+use wayfare_wire::{Claims, Role, TokenKind, ids};
+
+use crate::House;
+use crate::db::{self, Database, DatabaseError, Write};
+use crate::ids::random;
+
+/// A ticket is meant to be used at once.
+const TICKET_S: i64 = 20;
+
+/// The first service key lives this long.
+const FIRST_KEY_S: i64 = 366 * 86_400;
+
+/// The key that opens everything, made at the first start.
+pub struct FirstKey(pub String);
+
+/// A new token.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Issued {
+    /// `tok_…`, by which it is revoked.
+    pub id: String,
+    /// The token itself: shown once, stored nowhere.
+    pub token: String,
+    /// Not valid from then on, Unix milliseconds.
+    pub expires_at_ms: i64,
+}
+
+/// A new ticket.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ticket {
+    /// For the query parameter `ticket`, once.
+    pub ticket: String,
+    /// Not valid from then on, Unix milliseconds.
+    pub expires_at_ms: i64,
+}
+
+/// The key as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredKey {
+    kid: String,
+    pkcs8: String,
+}
+
+/// The stored signing key, or a new one.
+pub async fn signing_key(db: &Database) -> Result<Signer, DatabaseError> {
+    const NAME: &str = "signing_key";
+    let stored = match db::meta(db, NAME).await? {
+        Some(stored) => serde_json::from_str(&stored)?,
+        None => {
+            let kid = ids::format("key", random()?);
+            let stored = StoredKey { kid, pkcs8: STANDARD.encode(Signer::generate_pkcs8()?) };
+            let mut write = db.write().await?;
+            db::set_meta(&mut write, NAME, &serde_json::to_string(&stored)?).await?;
+            write.commit().await?;
+            stored
+        }
+    };
+    let pkcs8 = STANDARD.decode(&stored.pkcs8).map_err(|_| wayfare_net::tokens::InvalidKey)?;
+    Ok(Signer::from_pkcs8(stored.kid, &pkcs8)?)
+}
+
+/// The first service key, if this is the first start.
+pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError> {
+    const NAME: &str = "first_key";
+    if db::meta(&house.db, NAME).await?.is_some() {
+        return Ok(None);
+    }
+    let mut write = house.db.write().await?;
+    let issued = token(house, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
+    db::set_meta(&mut write, NAME, &issued.id).await?;
+    write.commit().await?;
+    Ok(Some(FirstKey(issued.token)))
+}
+
+/// Makes a token and notes that it exists.
+pub async fn token(
+    house: &House,
+    write: &mut Write,
+    role: Role,
+    sub: String,
+    ttl_s: i64,
+) -> Result<Issued, DatabaseError> {
+    let id = ids::Token(random()?).to_string();
+    let iat = wayfare_bus::now_ms() / 1000;
+    let exp = iat + ttl_s;
+    sqlx::query("INSERT INTO token (id, role, sub, issued_s, expires_s) VALUES ($1, $2, $3, $4, $5)")
+        .bind(&id)
+        .bind(role.name())
+        .bind(&sub)
+        .bind(iat)
+        .bind(exp)
+        .execute(&mut **write)
+        .await?;
+    let claims = Claims {
+        iss: ISSUER.into(),
+        aud: ISSUER.into(),
+        sub,
+        role,
+        kind: TokenKind::Access,
+        jti: id.clone(),
+        parent: None,
+        iat,
+        exp,
+        until: None,
+    };
+    Ok(Issued { id, token: house.signer.sign(&claims), expires_at_ms: exp * 1000 })
+}
+
+/// Trades a token for a ticket. It carries the token's rights and ends with it; nothing is stored.
+pub fn ticket(house: &House, bearer: &Claims) -> Result<Ticket, DatabaseError> {
+    let iat = wayfare_bus::now_ms() / 1000;
+    let exp = bearer.exp.min(iat + TICKET_S);
+    let claims = Claims {
+        kind: TokenKind::Ticket,
+        jti: ids::Token(random()?).to_string(),
+        parent: Some(bearer.jti.clone()),
+        iat,
+        exp,
+        until: Some(bearer.exp),
+        ..bearer.clone()
+    };
+    Ok(Ticket { ticket: house.signer.sign(&claims), expires_at_ms: exp * 1000 })
+}

@@ -1,0 +1,168 @@
+//! What must be told, written in the same transaction as what happened.
+//!
+//! An event's number is its entity's version. The relay sends the rows in order per entity and deletes them when the bus has them; the bus
+//! ignores a number that is not higher than what it has, so sending one twice does no harm.
+
+use serde::{Deserialize, Serialize};
+
+use crate::db::{DatabaseError, Write};
+use crate::records::trip::{Place, live_of_driver};
+use crate::records::{Driver, Trip, table};
+use wayfare_wire::plan::{PlanDoc, StopDoc, TripDoc};
+
+/// Why a trip is told anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It was made.
+    Created,
+    /// It was given to a driver, or taken back.
+    Assigned,
+    /// Places, times or names changed.
+    Updated,
+    /// Its share links changed: nothing that watchers see.
+    Access,
+    /// A tracker found a phase, and has told it already.
+    Phase,
+    /// It is over.
+    Ended,
+}
+
+/// What a row says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A trip as of this version, with what its views show of its driver.
+    Trip {
+        /// The record.
+        trip: Box<Trip>,
+        /// Who drives, if anyone.
+        driver: Option<Box<Driver>>,
+        /// Why.
+        cause: Cause,
+    },
+    /// A driver's plan as of this version.
+    Plan {
+        /// The record.
+        driver: Box<Driver>,
+        /// What ingest follows.
+        plan: PlanDoc,
+    },
+    /// A token or a subject was revoked.
+    Revoked {
+        /// Token id or subject.
+        name: String,
+        /// Everything issued up to then, Unix seconds.
+        before_s: i64,
+    },
+}
+
+/// A row to be sent.
+pub struct Row {
+    pub entity: String,
+    pub number: u64,
+    pub event: Event,
+}
+
+/// Writes a row.
+pub async fn put(write: &mut Write, entity: &str, number: u64, event: &Event) -> Result<(), DatabaseError> {
+    sqlx::query("INSERT INTO outbox (entity, number, created_ms, payload) VALUES ($1, $2, $3, $4)")
+        .bind(entity)
+        .bind(number as i64)
+        .bind(wayfare_bus::now_ms())
+        .bind(serde_json::to_string(event)?)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}
+
+/// Notes that a trip changed.
+pub async fn put_trip(write: &mut Write, trip: &Trip, cause: Cause) -> Result<(), DatabaseError> {
+    let driver = match trip.driver {
+        Some(id) => table::by_id_in::<Driver>(write, &id.to_string()).await?.map(Box::new),
+        None => None,
+    };
+    let event = Event::Trip { trip: Box::new(trip.clone()), driver, cause };
+    put(write, &trip.id.to_string(), trip.version, &event).await
+}
+
+/// Makes a driver's plan anew from its record and live trips, and notes it.
+pub async fn put_plan(write: &mut Write, driver: &str) -> Result<(), DatabaseError> {
+    let Some(mut record) = table::by_id_in::<Driver>(write, driver).await? else { return Ok(()) };
+    record.plan_version += 1;
+    sqlx::query("UPDATE driver SET doc = $2 WHERE id = $1")
+        .bind(driver)
+        .bind(serde_json::to_string(&record)?)
+        .execute(&mut **write)
+        .await?;
+    let trips = live_of_driver(write, driver).await?;
+    let number = record.plan_version;
+    let event = Event::Plan { plan: plan(&record, &trips), driver: Box::new(record) };
+    put(write, &format!("plan:{driver}"), number, &event).await
+}
+
+/// The ordered stops of a driver's live trips: as assigned, each pick-up before its drop-off.
+pub fn plan(driver: &Driver, trips: &[Trip]) -> PlanDoc {
+    let mut stops = Vec::new();
+    for trip in trips {
+        let stop = |place: &Place, pickup: bool, service_s: u32| StopDoc {
+            trip: trip.id,
+            pickup,
+            lat: place.lat,
+            lon: place.lon,
+            radius_m: place.radius_m,
+            service_ms: i64::from(place.service_s.unwrap_or(service_s)) * 1000,
+        };
+        if !trip.is_picked_up() {
+            stops.push(stop(&trip.pickup, true, 120));
+        }
+        stops.push(stop(&trip.dropoff, false, 60));
+    }
+    let trips = trips.iter().map(|trip| TripDoc {
+        id: trip.id,
+        assignment: trip.assignment,
+        phase: trip.phase.clone(),
+        since_ms: trip.assigned_ms.unwrap_or(trip.created_ms),
+        ready_at_ms: trip.ready_at_ms,
+    });
+    PlanDoc {
+        version: driver.plan_version,
+        available: driver.available && driver.revoked_ms.is_none(),
+        available_since_ms: driver.available_since_ms,
+        vehicle: driver.vehicle.clone(),
+        trips: trips.collect(),
+        stops,
+    }
+}
+
+/// Notes a revocation; `entity` is told apart from the record's own events.
+pub async fn put_revoked(write: &mut Write, name: &str, before_s: i64) -> Result<(), DatabaseError> {
+    put(write, &format!("revoked:{name}"), 1, &Event::Revoked { name: name.to_owned(), before_s }).await
+}
+
+/// The oldest rows.
+pub async fn oldest(db: &crate::db::Database, limit: i64) -> Result<Vec<Row>, DatabaseError> {
+    let rows: Vec<(String, i64, String)> =
+        sqlx::query_as("SELECT entity, number, payload FROM outbox ORDER BY created_ms, entity, number LIMIT $1")
+            .bind(limit)
+            .fetch_all(db.read())
+            .await?;
+    rows.into_iter()
+        .map(|(entity, number, payload)| {
+            Ok(Row { entity, number: number as u64, event: serde_json::from_str(&payload)? })
+        })
+        .collect()
+}
+
+/// The bus has these.
+pub async fn delete(db: &crate::db::Database, rows: &[Row]) -> Result<(), DatabaseError> {
+    let mut write = db.write().await?;
+    for row in rows {
+        sqlx::query("DELETE FROM outbox WHERE entity = $1 AND number = $2")
+            .bind(&row.entity)
+            .bind(row.number as i64)
+            .execute(&mut *write)
+            .await?;
+    }
+    Ok(write.commit().await?)
+}

@@ -1,0 +1,42 @@
+//! Which role may call which route. What is not in the table is refused: deny by default.
+//!
+//! Beyond the table, a handler narrows to what is the bearer's own (a store's trips, a customer's trips).
+
+use wayfare_wire::Role::{self, Admin, Customer, Driver, Service, Share, Store, Support};
+
+const MANAGE: &[Role] = &[Admin, Service];
+const READ: &[Role] = &[Support, Admin, Service];
+const STORE_MANAGE: &[Role] = &[Store, Admin, Service];
+const STORE_READ: &[Role] = &[Store, Support, Admin, Service];
+const TRIP_READ: &[Role] = &[Customer, Store, Support, Admin, Service];
+const WATCHERS: &[Role] = &[Customer, Store, Share, Support, Admin, Service];
+
+/// Method, path as in the OpenAPI document, roles.
+pub const TABLE: &[(&str, &str, &[Role])] = &[
+    ("POST", "/v1/stores", MANAGE),
+    ("GET", "/v1/stores", READ),
+    ("GET", "/v1/stores/{id}", STORE_READ),
+    ("PATCH", "/v1/stores/{id}", STORE_MANAGE),
+    ("POST", "/v1/stores/{id}/revoke", MANAGE),
+    ("POST", "/v1/drivers", MANAGE),
+    ("GET", "/v1/drivers", READ),
+    ("GET", "/v1/drivers/{id}", &[Driver, Support, Admin, Service]),
+    ("PATCH", "/v1/drivers/{id}", MANAGE),
+    ("POST", "/v1/drivers/{id}/revoke", MANAGE),
+    ("POST", "/v1/trips", STORE_MANAGE),
+    ("GET", "/v1/trips", STORE_READ),
+    ("GET", "/v1/trips/{id}", TRIP_READ),
+    ("PATCH", "/v1/trips/{id}", STORE_MANAGE),
+    ("POST", "/v1/trips/{id}/assign", MANAGE),
+    ("POST", "/v1/trips/{id}/cancel", STORE_MANAGE),
+    ("POST", "/v1/trips/{id}/complete", &[Driver, Admin, Service]),
+    ("POST", "/v1/trips/{id}/fail", &[Driver, Admin, Service]),
+    ("POST", "/v1/tokens", STORE_MANAGE),
+    ("DELETE", "/v1/tokens/{id}", STORE_MANAGE),
+    ("POST", "/v1/tickets", WATCHERS),
+];
+
+/// Whether the role may call the route at all.
+pub fn allowed(method: &str, path: &str, role: Role) -> bool {
+    TABLE.iter().any(|(known, route, roles)| *known == method && *route == path && roles.contains(&role))
+}

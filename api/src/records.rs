@@ -1,0 +1,9 @@
+//! The records as they are stored and shown, and the rules by which they change.
+
+pub mod driver;
+pub mod store;
+pub mod table;
+pub mod trip;
+
+pub use driver::Driver;
+pub use trip::Trip;

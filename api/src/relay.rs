@@ -1,0 +1,193 @@
+//! From the outbox to the bus, and from the records to the bus at start.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use wayfare_bus::{Append, Fence, Fields, PublishError};
+use wayfare_wire::Topic;
+
+use crate::db::DatabaseError;
+use crate::outbox::{self, Cause, Event, Row};
+use crate::project::{self, View};
+use crate::records::trip::live_or_ended_after;
+use crate::records::{Driver, Trip, table};
+use crate::{House, KEYS_TOPIC, REVOKED_TOPIC};
+
+/// Rows sent at once.
+const BATCH: i64 = 200;
+
+/// Only one relay sends at a time.
+const LEASE: &str = "outbox";
+const LEASE_MS: i64 = 15_000;
+
+/// Sends the outbox until told to stop; what is left is sent after the next start.
+pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
+    let holder = format!("api-{}", std::process::id());
+    loop {
+        let sent = match house.bus.leases.acquire(LEASE, &holder, LEASE_MS).await {
+            Ok(_) => send_batch(house).await,
+            Err(_) => Ok(0),
+        };
+        match sent {
+            Ok(count) if count == BATCH as usize => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the outbox could not be sent; trying again"),
+        }
+        tokio::select! {
+            () = house.outbox.notified() => {}
+            // Also renews the lease, and finds what a crashed relay left.
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    if let Err(error) = send_batch(house).await {
+        tracing::warn!(%error, "the last rows of the outbox stay for the next start");
+    }
+}
+
+async fn send_batch(house: &House) -> Result<usize, DatabaseError> {
+    let rows = outbox::oldest(&house.db, BATCH).await?;
+    let mut done = 0;
+    for row in &rows {
+        if let Err(error) = send(house, row).await {
+            tracing::warn!(%error, entity = row.entity, "the bus did not take an event; trying again");
+            break;
+        }
+        done += 1;
+    }
+    if done > 0 {
+        outbox::delete(&house.db, &rows[..done]).await?;
+    }
+    Ok(done)
+}
+
+async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
+    match &row.event {
+        Event::Trip { trip, driver, cause } => {
+            tell_trip(house, trip, driver.as_deref(), *cause).await;
+            if let (Some(store), true) = (trip.store, *cause != Cause::Access) {
+                let (event_id, payload) = project::store_event(trip);
+                let entity = trip.id.to_string();
+                let event =
+                    Append { entity: &entity, number: trip.version, event_id: &event_id, payload: &payload };
+                house.bus.logs.append(&Topic::Store(store).to_string(), event).await?;
+            }
+        }
+        Event::Plan { driver, plan } => tell_plan(house, driver, plan).await,
+        Event::Revoked { name, before_s } => tell_revoked(house, name, *before_s).await,
+    }
+    Ok(())
+}
+
+/// Tells the bus, as if for the first time, all that lives and what has ended lately. Before this, absent topics prove nothing.
+pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
+    let mut keys = Fields::new();
+    keys.set(house.signer.kid().to_owned(), |out| {
+        wayfare_wire::state::write_string(out, house.signer.public_base64url());
+    });
+    publish(house, KEYS_TOPIC, &keys, 1).await;
+    for (name, before_s) in revocations(house).await? {
+        tell_revoked(house, &name, before_s).await;
+    }
+    let keep_ms = house.config.ended_keep_ms;
+    let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
+    let mut of_driver: std::collections::HashMap<wayfare_wire::ids::Driver, Vec<Trip>> = Default::default();
+    for trip in &trips {
+        let driver = match trip.driver {
+            Some(id) => table::by_id::<Driver>(&house.db, &id.to_string()).await?,
+            None => None,
+        };
+        let cause = if trip.is_live() { Cause::Created } else { Cause::Ended };
+        tell_trip(house, trip, driver.as_ref(), cause).await;
+        if let (Some(driver), true) = (trip.driver, trip.is_live()) {
+            of_driver.entry(driver).or_default().push(trip.clone());
+        }
+    }
+    let (mut after_ms, mut after_id) = (i64::MIN, String::new());
+    loop {
+        let drivers: Vec<Driver> = table::page(&house.db, (after_ms, &after_id), 500).await?;
+        let Some(last) = drivers.last() else { break };
+        (after_ms, after_id) = (last.created_ms, last.id.to_string());
+        for driver in &drivers {
+            let mut trips = of_driver.remove(&driver.id).unwrap_or_default();
+            trips.sort_by_key(|trip| (trip.assigned_ms, trip.created_ms, trip.id));
+            tell_plan(house, driver, &outbox::plan(driver, &trips)).await;
+        }
+    }
+    tracing::info!(trips = trips.len(), "records told to the bus");
+    Ok(())
+}
+
+async fn revocations(house: &House) -> Result<Vec<(String, i64)>, DatabaseError> {
+    let now_s = wayfare_bus::now_ms() / 1000;
+    let tokens: Vec<(String, i64)> =
+        sqlx::query_as("SELECT id, revoked_s FROM token WHERE revoked_s IS NOT NULL AND expires_s > $1")
+            .bind(now_s)
+            .fetch_all(house.db.read())
+            .await?;
+    let bearers: Vec<(String, i64)> = sqlx::query_as("SELECT name, CAST(value AS BIGINT) FROM meta WHERE name LIKE 'revoked:%'")
+        .fetch_all(house.db.read())
+        .await?;
+    let strip = |(name, before_s): (String, i64)| (name.trim_start_matches("revoked:").to_owned(), before_s);
+    Ok(tokens.into_iter().chain(bearers.into_iter().map(strip)).collect())
+}
+
+async fn tell_trip(house: &House, trip: &Trip, driver: Option<&Driver>, cause: Cause) {
+    let topics = [(Topic::Trip(trip.id), View::Customer), (Topic::TripOps(trip.id), View::Operator)];
+    let access = Topic::Access(trip.id).to_string();
+    if !trip.is_live() {
+        let keep_ms = trip.ended_ms.unwrap_or(0) + house.config.ended_keep_ms - wayfare_bus::now_ms();
+        for (topic, view) in topics {
+            let fields = project::ended(trip, view);
+            heed(house.bus.topics.end(&topic.to_string(), &fields, trip.version, keep_ms).await, &topic.to_string());
+        }
+        // Who could watch may still learn how it ended; share links are gone with the trip, so the list is kept as it was.
+        let fields = project::access(trip);
+        heed(house.bus.topics.end(&access, &fields, trip.version, keep_ms).await, &access);
+        return;
+    }
+    if cause != Cause::Phase {
+        publish(house, &access, &project::access(trip), trip.version).await;
+    }
+    for (topic, view) in topics {
+        let fields = project::trip(trip, driver, cause, view);
+        if !fields.is_empty() {
+            publish_for(house, &topic.to_string(), &fields, trip.version, trip.assignment).await;
+        }
+    }
+}
+
+async fn tell_plan(house: &House, driver: &Driver, plan: &wayfare_wire::plan::PlanDoc) {
+    let mut fields = Fields::new();
+    fields.set(wayfare_wire::state::field::PLAN, |out| {
+        serde_json::to_writer(out, plan).expect("a plan has string keys and finite numbers");
+    });
+    publish(house, &Topic::Plan(driver.id).to_string(), &fields, plan.version).await;
+    let fields = project::driver(driver, &plan.trips);
+    publish(house, &Topic::Driver(driver.id).to_string(), &fields, plan.version).await;
+}
+
+async fn tell_revoked(house: &House, name: &str, before_s: i64) {
+    let mut fields = Fields::new();
+    fields.set(name.to_owned(), |out| wayfare_wire::state::write_i64(out, before_s));
+    // Each name is a fact of its own: they have no order among them.
+    publish(house, REVOKED_TOPIC, &fields, 1).await;
+}
+
+async fn publish(house: &House, topic: &str, fields: &Fields, version: u64) {
+    publish_for(house, topic, fields, version, 0).await;
+}
+
+/// The same for a trip, whose earlier drivers are refused from then on.
+async fn publish_for(house: &House, topic: &str, fields: &Fields, version: u64, assignment: u64) {
+    let fence = Fence::Record { version, assignment };
+    heed(house.bus.topics.publish(topic, fields, fence).await.map(|_| ()), topic);
+}
+
+/// A refusal by fence or tombstone means that something newer was told already: that is what fences are for.
+fn heed(told: Result<(), PublishError>, topic: &str) {
+    if let Err(error) = told {
+        tracing::debug!(%error, topic, "older news were not told");
+        metrics::counter!("wayfare_outbox_outdated_total").increment(1);
+    }
+}

@@ -1,0 +1,249 @@
+//! A WebSocket that a shard owns: reading through the shard's one buffer, writing without waiting, and the clocks that tell when it
+//! is silent, stalled or stuck. What the messages mean is the owner's business.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use wayfare_wire::CloseCode;
+
+use super::handshake::Socket;
+use super::read::{Flow, Incoming, Reader, Violation};
+use super::{Opcode, write};
+use crate::bucket::{Bucket, Rate};
+use crate::serve::Permit;
+
+/// Bytes that may wait for a blocked socket. Beyond it the client is not reading at all.
+const UNSENT_MAX: usize = 128 * 1024;
+
+/// An unfinished frame may stay so for this long, seconds.
+const STALL_S: u32 = 10;
+
+/// After the goodbye the client has this long to leave, seconds.
+const LINGER_S: u32 = 2;
+
+/// See the module. Seconds are the owner's own count.
+pub struct Link {
+    /// The socket, registered with the owner's reactor.
+    pub stream: Rc<TcpStream>,
+    /// Wakes the connection's task: the socket blocked, or the connection is to end.
+    pub wake: Rc<Notify>,
+    reader: Reader,
+    unsent: Vec<u8>,
+    /// When the socket last took something while bytes waited.
+    moved_s: u32,
+    /// When something was last sent.
+    pub sent_s: u32,
+    /// When something was last heard.
+    pub heard_s: u32,
+    stalled_s: Option<u32>,
+    messages: Bucket,
+    closing_until_s: Option<u32>,
+    _permit: Permit,
+}
+
+/// Bounds and rhythms by which a link is looked over.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkLimits {
+    /// Something is sent at least this often, and something heard at least every two and a half times this long, seconds.
+    pub heartbeat_s: u32,
+    /// A socket that takes nothing for this long while bytes wait is cut, seconds.
+    pub slow_s: u32,
+    /// What a client may send.
+    pub messages: Rate,
+}
+
+/// What looking over found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// All is well.
+    Well,
+    /// Nothing was sent for a while: send a heartbeat.
+    Quiet,
+    /// End it, saying why.
+    End(CloseCode),
+    /// End it without a word: nothing would arrive.
+    Cut(CloseCode),
+}
+
+impl Link {
+    /// Takes a socket into the calling thread's runtime.
+    ///
+    /// # Errors
+    /// The reactor refuses the socket.
+    pub fn new(socket: Socket, limits: &LinkLimits, now_s: u32) -> io::Result<(Self, bytes::Bytes)> {
+        let stream = Rc::new(TcpStream::from_std(socket.stream)?);
+        let link = Self {
+            stream,
+            wake: Rc::new(Notify::new()),
+            reader: Reader::default(),
+            unsent: Vec::new(),
+            moved_s: now_s,
+            sent_s: now_s,
+            heard_s: now_s,
+            stalled_s: None,
+            messages: Bucket::full(limits.messages, Instant::now()),
+            closing_until_s: None,
+            _permit: socket.permit,
+        };
+        Ok((link, socket.early))
+    }
+
+    /// Whether bytes wait for the socket.
+    pub fn is_blocked(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Whether the goodbye was said.
+    pub fn is_closing(&self) -> bool {
+        self.closing_until_s.is_some()
+    }
+
+    /// Whether the task should end now.
+    pub fn is_over(&self, now_s: u32) -> bool {
+        self.closing_until_s.is_some_and(|until_s| until_s <= now_s)
+    }
+
+    /// Sends whole frames: now, or behind what already waits. A client that takes nothing any more is cut.
+    pub fn send(&mut self, frames: &[u8], now_s: u32) {
+        self.sent_s = now_s;
+        let mut taken = 0;
+        if self.unsent.is_empty() {
+            match self.stream.try_write(frames) {
+                Ok(count) if count == frames.len() => return,
+                Ok(count) => taken = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return self.cut(),
+            }
+            self.moved_s = now_s;
+        }
+        if self.unsent.len() + frames.len() - taken > UNSENT_MAX {
+            return self.cut();
+        }
+        self.unsent.extend_from_slice(&frames[taken..]);
+        self.wake.notify_one();
+    }
+
+    /// The socket takes bytes again. False when the connection is gone.
+    pub fn drain(&mut self, now_s: u32) -> bool {
+        if self.unsent.is_empty() {
+            return true;
+        }
+        match self.stream.try_write(&self.unsent) {
+            Ok(count) => {
+                self.unsent.drain(..count);
+                if self.unsent.is_empty() {
+                    self.unsent = Vec::new();
+                }
+                self.moved_s = now_s;
+                true
+            }
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Ends without another word.
+    pub fn cut(&mut self) {
+        self.closing_until_s = Some(0);
+        self.wake.notify_one();
+    }
+
+    /// Sends the goodbye (`bye` is a whole message) and a close frame, then lets the client leave. Only the first is said.
+    pub fn close(&mut self, code: CloseCode, bye: &[u8], now_s: u32) {
+        if self.is_closing() {
+            return;
+        }
+        let mut frames = Vec::with_capacity(bye.len() + 64);
+        write::frame(&mut frames, Opcode::Text, bye);
+        write::close(&mut frames, code.number(), code.word());
+        self.send(&frames, now_s);
+        self.closing_until_s.get_or_insert(now_s + LINGER_S);
+        self.wake.notify_one();
+    }
+
+    /// Looks at the clocks.
+    pub fn health(&self, limits: &LinkLimits, now_s: u32) -> Health {
+        if self.is_closing() {
+            return Health::Well;
+        }
+        if self.is_blocked() && now_s >= self.moved_s + limits.slow_s {
+            return Health::Cut(CloseCode::Slow);
+        }
+        let stalled = self.stalled_s.is_some_and(|since_s| now_s >= since_s + STALL_S);
+        if stalled || (now_s - self.heard_s) * 2 > limits.heartbeat_s * 5 {
+            return Health::End(CloseCode::Silent);
+        }
+        if !self.is_blocked() && now_s >= self.sent_s + limits.heartbeat_s {
+            return Health::Quiet;
+        }
+        Health::Well
+    }
+
+    /// Takes the reader out while its messages are handled by someone who needs the link too; see [`Self::settle`].
+    pub fn take_reader(&mut self, now_s: u32) -> Reader {
+        self.heard_s = now_s;
+        std::mem::take(&mut self.reader)
+    }
+
+    /// Puts the reader back.
+    pub fn settle(&mut self, reader: Reader, now_s: u32) {
+        self.stalled_s = reader.is_waiting().then(|| self.stalled_s.unwrap_or(now_s));
+        self.reader = reader;
+    }
+
+    /// Handles what every protocol has in common: pings, closing, floods, messages that are no text. What is left is a text message.
+    ///
+    /// # Errors
+    /// The code to close with.
+    pub fn common<'a>(
+        &mut self,
+        incoming: Incoming<'a>,
+        limits: &LinkLimits,
+        now_s: u32,
+    ) -> Result<Common<'a>, CloseCode> {
+        if let Incoming::Close(_) = incoming {
+            if !self.is_closing() {
+                let mut frame = Vec::new();
+                write::close(&mut frame, CloseCode::Normal.number(), "");
+                self.send(&frame, now_s);
+            }
+            return Ok(Common::Handled(Flow::Stop));
+        }
+        if self.is_closing() {
+            return Ok(Common::Handled(Flow::On)); // what comes after our goodbye is not read any more
+        }
+        if !self.messages.take(limits.messages, Instant::now()) {
+            return Err(CloseCode::Flood);
+        }
+        match incoming {
+            Incoming::Text(text) => return Ok(Common::Text(text)),
+            Incoming::Binary(_) => return Err(CloseCode::Unsupported),
+            Incoming::Ping(payload) => {
+                let mut frame = Vec::new();
+                write::frame(&mut frame, Opcode::Pong, payload);
+                self.send(&frame, now_s);
+            }
+            Incoming::Pong(_) | Incoming::Close(_) => {}
+        }
+        Ok(Common::Handled(Flow::On))
+    }
+}
+
+/// See [`Link::common`].
+pub enum Common<'a> {
+    /// A message of the protocol.
+    Text(&'a str),
+    /// Nothing left to do.
+    Handled(Flow),
+}
+
+/// The close code for a violation of the framing.
+pub fn code_of(violation: Violation) -> CloseCode {
+    match violation {
+        Violation::Protocol(_) => CloseCode::Protocol,
+        Violation::NotText => CloseCode::InvalidText,
+        Violation::TooBig => CloseCode::TooBig,
+    }
+}
