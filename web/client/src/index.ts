@@ -1,0 +1,13 @@
+export { Wayfare } from './wayfare.js';
+export type { LogHandlers, StateHandlers, StateInfo, Subscription, WayfareOptions } from './wayfare.js';
+export type { Connection, Status } from './session.js';
+export type { Transport } from './lines/line.js';
+export type { WayfareError } from './messages.js';
+export type { Counters } from './replica.js';
+export type { Eta, Phase, Place, Position, StoreEvent, TripState, Vehicle } from './trip.js';
+export type { Json, JsonObject } from './merge-patch.js';
+export { mergePatch } from './merge-patch.js';
+export { systemClock, type Clock } from './clock.js';
+export { ServerClock } from './server-clock.js';
+export { age, duration } from './age.js';
+export * from './motion.js';

@@ -1,0 +1,66 @@
+/** The customer's view of a trip, topic `trip:{id}`. A member that is null on the wire is absent here. */
+export interface TripState {
+  phase?: Phase;
+  phase_since_ms?: number;
+  /** Absent before pick-up and after the end. */
+  position?: Position;
+  eta?: Eta;
+  /** Stops the driver makes before this drop-off. */
+  stops_left?: number;
+  /** Since when nothing was heard of the driver; absent while all is well. */
+  silent_since_ms?: number;
+  pickup?: Place;
+  dropoff?: Place;
+  driver?: { name?: string; vehicle?: Vehicle };
+  ready_at_ms?: number;
+  reference?: string;
+}
+
+export type Phase =
+  | 'unassigned'
+  | 'assigned'
+  | 'to_pickup'
+  | 'at_pickup'
+  | 'to_dropoff'
+  | 'arriving'
+  | 'arrived'
+  | 'delivered'
+  | 'cancelled'
+  | 'failed';
+
+export type Vehicle = 'foot' | 'bicycle' | 'motorbike' | 'car' | 'van';
+
+export interface Position {
+  lat: number;
+  lon: number;
+  heading_deg?: number;
+  speed_mps?: number;
+  accuracy_m?: number;
+  /** When it was measured, server's clock. */
+  t_ms: number;
+}
+
+export interface Eta {
+  at_ms: number;
+  low_ms?: number;
+  high_ms?: number;
+  pickup_at_ms?: number;
+  distance_m?: number;
+  basis?: string;
+}
+
+export interface Place {
+  lat: number;
+  lon: number;
+  name?: string;
+}
+
+/** An event of a store's log, topic `store:{id}`. */
+export interface StoreEvent {
+  id: string;
+  kind: string;
+  trip: string;
+  phase: Phase;
+  at_ms: number;
+  version: number;
+}

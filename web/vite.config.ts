@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type Plugin } from 'vite';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The map library's terms go with its code, which the bundler strips of comments. */
+function licenses(): Plugin {
+  return {
+    name: 'licenses',
+    generateBundle() {
+      const source = readFileSync(here('./node_modules/maplibre-gl/LICENSE.txt'), 'utf8');
+      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: `MapLibre GL JS\n\n${source}` });
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [licenses()],
+  root: here('./pages'),
+  publicDir: here('./pages/public'),
+  resolve: { alias: { '@wayfare/client': here('./client/src/index.ts') } },
+  // `/docs/` is a folder with its own index; an unknown path is no page.
+  appType: 'mpa',
+  build: {
+    outDir: here('./dist'),
+    emptyOutDir: true,
+    target: 'es2022',
+    // Everything is a file of its own: nothing depends on `data:` being allowed.
+    assetsInlineLimit: 0,
+    // The map library is one big chunk by nature, and is loaded by the track page alone.
+    chunkSizeWarningLimit: 1_300,
+    rolldownOptions: {
+      input: [here('./pages/index.html'), here('./pages/track/index.html'), here('./pages/docs/index.html')],
+    },
+  },
+});
