@@ -1,1 +1,165 @@
-//! Drivers in: WebSocket and HTTP to engine to bus.
+//! Drivers in: WebSocket and HTTP to the engine, and its effects to the bus.
+//!
+//! A driver belongs to one shard, by its id; the shard owns its tracker and its connection ([`shard`]). What was judged is gathered and
+//! made durable by one flusher for the whole node ([`flush`]); only then are acks sent. Telling watchers does not wait for it.
+//! This room knows no watcher and no record: a driver's plan comes over the bus.
+
+mod flush;
+mod hello;
+pub mod keep;
+mod metrics;
+mod restore;
+mod routes;
+mod shard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::{Mutex, mpsc};
+use wayfare_bus::Bus;
+use wayfare_engine::{DriverId, LimitsTable, ServiceArea, StraightLine, World};
+use wayfare_net::bucket::Rate;
+use wayfare_net::cores::Cores;
+use wayfare_net::origin::AllowedOrigins;
+use wayfare_net::tokens::Verifier;
+
+use flush::Gathers;
+
+/// Log of phases that trackers found, for whoever keeps records.
+pub const PHASES_LOG: &str = "phases";
+
+/// Bounds and rhythms of ingest. The defaults are those told in `PROTOCOL.md`.
+#[derive(Debug, Clone)]
+pub struct IngestConfig {
+    /// Name of this node among the holders of leases.
+    pub node: String,
+    /// Shortest time between two flushes; an idle log flushes at once.
+    pub flush_interval: Duration,
+    /// Most bytes of judged fixes that wait for the disk; beyond it fixes are refused unjudged.
+    pub unflushed_bytes_max: usize,
+    /// Something is sent to every driver at least this often.
+    pub heartbeat: Duration,
+    /// `hello` with a token must arrive within this time.
+    pub auth_timeout: Duration,
+    /// A socket that takes nothing for this long while something waits is cut.
+    pub slow_timeout: Duration,
+    /// Messages of one driver.
+    pub messages: Rate,
+    /// Most fixes in one message.
+    pub fixes_max: usize,
+    /// Clients are told to come back within this time when the node drains, spread evenly.
+    pub drain_spread: Duration,
+    /// A tracker nobody needs is dropped after this time without a fix.
+    pub idle_unload: Duration,
+    /// A tracker's state is kept again at least this often while it changes.
+    pub checkpoint_interval: Duration,
+    /// What is believed of a fix, by vehicle.
+    pub limits: LimitsTable,
+    /// Where the operator delivers; everywhere if `None`.
+    pub area: Option<ServiceArea>,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            node: "node-1".into(),
+            flush_interval: Duration::from_millis(15),
+            unflushed_bytes_max: 16 << 20,
+            heartbeat: Duration::from_secs(20),
+            auth_timeout: Duration::from_secs(5),
+            slow_timeout: Duration::from_secs(30),
+            messages: Rate { per_second: 50.0, burst: 200.0 },
+            fixes_max: 100,
+            drain_spread: Duration::from_secs(10),
+            idle_unload: Duration::from_secs(600),
+            checkpoint_interval: Duration::from_secs(10),
+            limits: LimitsTable::default(),
+            area: None,
+        }
+    }
+}
+
+/// What all shards and handlers of this node share.
+pub(crate) struct House {
+    pub config: IngestConfig,
+    pub bus: Bus,
+    pub verifier: Arc<Verifier>,
+    pub origins: AllowedOrigins,
+    pub eta: StraightLine,
+    pub gathers: Gathers,
+}
+
+impl House {
+    /// What the engine looks things up in.
+    fn world(&self) -> World<'_> {
+        World { limits: &self.config.limits, area: self.config.area.as_ref(), eta: &self.eta }
+    }
+}
+
+/// The role: shards on their cores, one flusher, and the routes that lead to them.
+pub struct Ingest {
+    house: Arc<House>,
+    shards: Vec<mpsc::Sender<shard::Command>>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Ingest {
+    /// Starts one shard on each core and brings back the trackers that were kept. When this returns, everything kept before is
+    /// told to the bus again.
+    ///
+    /// # Errors
+    /// The fix log cannot be read.
+    pub async fn start(
+        config: IngestConfig,
+        bus: Bus,
+        verifier: Arc<Verifier>,
+        origins: AllowedOrigins,
+        cores: &Cores,
+    ) -> Result<Arc<Self>, wayfare_bus::FixLogError> {
+        metrics::describe();
+        let gathers = Gathers::new(cores.count(), config.unflushed_bytes_max);
+        let eta = StraightLine::default();
+        let house = Arc::new(House { config, bus, verifier, origins, eta, gathers });
+        let (end, ended) = mpsc::channel(1);
+        let mut shards = Vec::new();
+        for core in 0..cores.count() {
+            let (sender, commands) = mpsc::channel(1024);
+            let (house, end) = (Arc::clone(&house), end.clone());
+            cores.spawn(core, move || async move {
+                shard::run(house, core, commands).await;
+                drop(end);
+            });
+            shards.push(sender);
+        }
+        tokio::spawn(flush::run(Arc::clone(&house), shards.clone()));
+        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended) });
+        restore::run(&ingest).await?;
+        ingest.house.bus.topics.set_ready("ingest").await;
+        Ok(ingest)
+    }
+
+    /// `/v1/drive` and `/v1/fixes`.
+    pub fn routes(self: &Arc<Self>) -> Router {
+        routes::routes(Arc::clone(self))
+    }
+
+    /// Stops reading, judges what was read, flushes, sends the last acks, keeps all trackers, tells every driver when to come back, and
+    /// waits until all are gone, at most `timeout`.
+    pub async fn drain(&self, timeout: Duration) {
+        for shard in &self.shards {
+            let _ = shard.send(shard::Command::Drain).await;
+        }
+        let mut ended = self.ended.lock().await;
+        if tokio::time::timeout(timeout, ended.recv()).await.is_err() {
+            tracing::info!("drivers that did not leave in time were cut");
+        }
+        self.house.gathers.stop();
+    }
+
+    /// The shard that owns a driver.
+    fn shard(&self, driver: DriverId) -> &mpsc::Sender<shard::Command> {
+        // Ids are random: their low bits spread as well as any hash.
+        &self.shards[(driver.0 % self.shards.len() as u128) as usize]
+    }
+}

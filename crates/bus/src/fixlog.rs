@@ -125,7 +125,7 @@ impl FixLog {
     ///
     /// # Errors
     /// [`FixLogError`]: nothing was kept.
-    pub async fn append(&self, flush: Flush) -> Result<FlushReceipt, FixLogError> {
+    pub async fn append(&self, flush: &Flush) -> Result<FlushReceipt, FixLogError> {
         match self {
             Self::Embedded(file) => file.append(flush).await,
         }

@@ -184,6 +184,17 @@ impl Publisher {
         }
     }
 
+    /// As [`Self::publish`], for callers that cannot wait. The embedded bus is done when this returns; a bus beyond a network
+    /// queues within a bound, and tells refusals later by its counters.
+    ///
+    /// # Errors
+    /// As [`StateTopics::publish`], as far as it is known at once.
+    pub fn publish_now(&self, fields: &Fields, fence: Fence) -> Result<(), PublishError> {
+        match self {
+            Self::Embedded(publisher) => publisher.publish(fields, fence).map(|_| ()),
+        }
+    }
+
     /// Whether anyone subscribes now.
     pub fn interest(&self) -> bool {
         match self {

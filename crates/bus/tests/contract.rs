@@ -471,7 +471,7 @@ fn entry(driver: u128, lease: u64, bytes: &'static [u8]) -> Entry {
 async fn a_flush_is_kept_over_a_restart<F: Fixture>() {
     let house = F::start().await;
     let entries = vec![entry(1, 0, b"one"), entry(2, 0, b"two"), entry(1, 0, b"")];
-    let receipt = house.bus().fixes.append(Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints: vec![] }).await;
+    let receipt = house.bus().fixes.append(&Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints: vec![] }).await;
     let receipt = receipt.unwrap();
     assert!(receipt.refused.is_empty());
     let house = house.restart().await;
@@ -493,7 +493,7 @@ async fn a_stale_entry_is_refused_alone<F: Fixture>() {
     let new = bus.leases.take_over(&Leases::driver_key(1), "b", 60_000).await.number;
     let entries = vec![entry(1, old, b"old"), entry(2, 0, b"other"), entry(1, new, b"new")];
     let checkpoints = vec![Checkpoint { driver: 1, lease: old, bytes: (&b"old"[..]).into() }];
-    let receipt = bus.fixes.append(Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints }).await.unwrap();
+    let receipt = bus.fixes.append(&Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints }).await.unwrap();
     assert_eq!(receipt.refused, [0]);
     let kept = bus.fixes.read(0, 9).await.unwrap().records.remove(0).entries.unwrap();
     assert_eq!(kept.iter().map(|kept| &kept.bytes[..]).collect::<Vec<_>>(), [&b"other"[..], b"new"]);
@@ -506,7 +506,7 @@ async fn the_newest_checkpoint_wins<F: Fixture>() {
     for body in [&b"first"[..], b"second"] {
         let checkpoints = vec![Checkpoint { driver: 7, lease: 0, bytes: body.into() }];
         let flush = Flush { at_ms: wayfare_bus::now_ms(), entries: vec![], checkpoints };
-        numbers.push(house.bus().fixes.append(flush).await.unwrap().number);
+        numbers.push(house.bus().fixes.append(&flush).await.unwrap().number);
     }
     let house = house.restart().await;
     let (number, body) = house.bus().fixes.checkpoint(7).await.unwrap().unwrap();
@@ -519,9 +519,9 @@ async fn a_full_fix_log_refuses<F: Fixture>() {
     let fixes = &house.bus().fixes;
     let flush = |at_ms| Flush { at_ms, entries: vec![entry(1, 0, &[7; 32 * 1024])], checkpoints: vec![] };
     let old = wayfare_bus::now_ms() - 2 * 3_600_000;
-    fixes.append(flush(old)).await.unwrap();
-    fixes.append(flush(old)).await.unwrap();
-    assert!(matches!(fixes.append(flush(old)).await, Err(FixLogError::Full { .. })));
+    fixes.append(&flush(old)).await.unwrap();
+    fixes.append(&flush(old)).await.unwrap();
+    assert!(matches!(fixes.append(&flush(old)).await, Err(FixLogError::Full { .. })));
     house.bus().sweep().await;
-    fixes.append(flush(wayfare_bus::now_ms())).await.expect("what was too old has made room");
+    fixes.append(&flush(wayfare_bus::now_ms())).await.expect("what was too old has made room");
 }

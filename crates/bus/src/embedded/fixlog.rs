@@ -53,7 +53,7 @@ impl FixFile {
         })
     }
 
-    pub(crate) async fn append(&self, flush: Flush) -> Result<FlushReceipt, FixLogError> {
+    pub(crate) async fn append(&self, flush: &Flush) -> Result<FlushReceipt, FixLogError> {
         let held = self.bytes.load(Ordering::Relaxed);
         if held >= self.limits.bytes_max {
             return Err(FixLogError::Full { bytes: held, limit: self.limits.bytes_max });

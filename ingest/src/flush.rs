@@ -1,0 +1,202 @@
+//! Group commit: what all shards judged in the last interval becomes one record of the fix log, and then the acks go out.
+//!
+//! A shard puts what it judged into its [`Gather`]. The flusher takes all gathers together, appends, and hands the acks back. An
+//! idle log is flushed at once; under load the next batch gathers by itself while one is being written. A flush that fails is
+//! kept and tried again, before anything newer: what was judged is never dropped, and not acked until it is durable.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use wayfare_bus::{Append, Checkpoint, Entry, FixLogError, Flush};
+
+use crate::shard::{Acks, Command};
+use crate::{House, PHASES_LOG};
+
+/// After a failed flush the next try comes after this time.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A phase that a tracker found, to be told once what caused it is durable.
+#[derive(Debug, Clone)]
+pub struct PhaseEvent {
+    /// The trip's id, as text.
+    pub trip: String,
+    /// Assignment and ordinal in one: grows within the trip.
+    pub number: u64,
+    /// JSON.
+    pub payload: Vec<u8>,
+}
+
+/// What one shard has judged since it was last taken.
+#[derive(Default)]
+pub struct Gather {
+    /// All entries' bytes, one after another.
+    pub body: Vec<u8>,
+    /// Driver, lease, and where its entry ends in the body.
+    pub spans: Vec<(u128, u64, usize)>,
+    pub checkpoints: Vec<Checkpoint>,
+    pub phases: Vec<PhaseEvent>,
+    pub acks: Acks,
+}
+
+/// The gathers of all shards, and the word that there is something in them.
+pub struct Gathers {
+    shards: Vec<Mutex<Gather>>,
+    filled: Notify,
+    /// Bytes judged and not durable yet.
+    unflushed: AtomicUsize,
+    unflushed_max: usize,
+    stopped: AtomicBool,
+}
+
+impl Gathers {
+    pub fn new(shards: usize, unflushed_max: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            filled: Notify::new(),
+            unflushed: AtomicUsize::new(0),
+            unflushed_max,
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether there is room for more. Asked before a fix is judged: what is judged must be kept.
+    pub fn has_room(&self) -> bool {
+        self.unflushed.load(Ordering::Relaxed) < self.unflushed_max
+    }
+
+    /// Adds to a shard's gather and wakes the flusher if it was empty.
+    pub fn add(&self, shard: usize, add: impl FnOnce(&mut Gather)) {
+        let mut gather = lock(&self.shards[shard]);
+        let (empty, before) = (gather.is_empty(), gather.body.len());
+        add(&mut gather);
+        self.unflushed.fetch_add(gather.body.len() - before, Ordering::Relaxed);
+        drop(gather);
+        if empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Ends the flusher once everything is flushed.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Vec<Gather> {
+        self.shards.iter().map(|shard| std::mem::take(&mut *lock(shard))).collect()
+    }
+}
+
+impl Gather {
+    fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.checkpoints.is_empty() && self.phases.is_empty() && self.acks.is_empty()
+    }
+}
+
+/// Flushes until stopped.
+pub async fn run(house: Arc<House>, shards: Vec<mpsc::Sender<Command>>) {
+    let mut last = Instant::now() - house.config.flush_interval;
+    loop {
+        house.gathers.filled.notified().await;
+        let wait = house.config.flush_interval.saturating_sub(last.elapsed());
+        tokio::time::sleep(wait).await;
+        last = Instant::now();
+        flush(&house, &shards).await;
+        if house.gathers.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Takes all gathers and does not return before they are durable.
+async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
+    let mut gathers = house.gathers.take();
+    let mut record = Flush { at_ms: wayfare_bus::now_ms(), ..Flush::default() };
+    let mut phases = Vec::new();
+    // Which shard an entry came from, and its driver: refused ones must not be acked.
+    let mut owners = Vec::new();
+    let mut size = 0;
+    for (shard, gather) in gathers.iter_mut().enumerate() {
+        size += gather.body.len();
+        let body = Bytes::from(std::mem::take(&mut gather.body));
+        let mut start = 0;
+        for (driver, lease, end) in gather.spans.drain(..) {
+            owners.push((shard, driver));
+            record.entries.push(Entry { driver, lease, bytes: body.slice(start..end) });
+            start = end;
+        }
+        record.checkpoints.append(&mut gather.checkpoints);
+        phases.append(&mut gather.phases);
+    }
+    let started = Instant::now();
+    if !(record.entries.is_empty() && record.checkpoints.is_empty()) {
+        let refused = append(house, shards, &mut gathers, record).await;
+        metrics::counter!("wayfare_flushes_total").increment(1);
+        metrics::histogram!("wayfare_flush_seconds").record(started.elapsed().as_secs_f64());
+        for place in refused {
+            let (shard, driver) = owners[place];
+            gathers[shard].acks.withhold(driver);
+        }
+    }
+    house.gathers.unflushed.fetch_sub(size, Ordering::Relaxed);
+    for (shard, gather) in shards.iter().zip(gathers) {
+        if !gather.acks.is_empty() {
+            // A shard that is gone has no connection left to ack on.
+            let _ = shard.send(Command::Durable(gather.acks)).await;
+        }
+    }
+    tell_phases(house, phases).await;
+}
+
+/// Appends until it succeeds. While it does not, those who wait are told once, and send again later.
+async fn append(
+    house: &House,
+    shards: &[mpsc::Sender<Command>],
+    gathers: &mut [Gather],
+    record: Flush,
+) -> Vec<usize> {
+    loop {
+        let error = match house.bus.fixes.append(&record).await {
+            Ok(receipt) => return receipt.refused,
+            Err(error) => error,
+        };
+        metrics::counter!("wayfare_flush_failures_total").increment(1);
+        match &error {
+            FixLogError::Full { .. } => tracing::error!(%error, "durable acks are refused"),
+            FixLogError::Storage(_) => tracing::error!(%error, "durable acks wait"),
+        }
+        for (shard, gather) in shards.iter().zip(gathers.iter_mut()) {
+            let acks = std::mem::take(&mut gather.acks);
+            if !acks.is_empty() {
+                let _ = shard.send(Command::NotDurable(acks)).await;
+            }
+        }
+        // Those who waited meanwhile behind this flush are told too: they must not hang.
+        for (shard, waiting) in shards.iter().zip(&house.gathers.shards) {
+            let acks = std::mem::take(&mut lock(waiting).acks);
+            if !acks.is_empty() {
+                let _ = shard.send(Command::NotDurable(acks)).await;
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Appends phases to their log, in order, until it takes them.
+async fn tell_phases(house: &House, phases: Vec<PhaseEvent>) {
+    for phase in phases {
+        let event_id = format!("{}/{}", phase.trip, phase.number);
+        let event = Append { entity: &phase.trip, number: phase.number, event_id: &event_id, payload: &phase.payload };
+        while let Err(error) = house.bus.logs.append(PHASES_LOG, event).await {
+            tracing::error!(%error, "a phase could not be told; trying again");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

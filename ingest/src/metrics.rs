@@ -1,0 +1,77 @@
+//! What ingest counts: fixes received = accepted + late + rejected, by reason.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use wayfare_engine::Verdict;
+use wayfare_wire::CloseCode;
+
+/// Codes of verdicts in the order of their counters.
+const CODES: [&str; 11] = [
+    "accepted", "late", "invalid", "duplicate", "future", "stale", "off_shift", "outside_area", "inaccurate",
+    "implausible_speed", "mock",
+];
+
+/// Counters of one shard, added up locally and handed to the recorder once a second: nothing per fix.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// By the order of [`CODES`].
+    verdicts: [u64; CODES.len()],
+    /// Messages of fixes, resent ones included.
+    pub messages: u64,
+    /// Of those, recognised as resent.
+    pub resent: u64,
+    /// Publishes to state topics.
+    pub published: u64,
+    /// Publishes that a fence or a tombstone refused.
+    pub refused: u64,
+}
+
+impl Counters {
+    /// Notes a verdict.
+    pub fn judged(&mut self, verdict: &Verdict) {
+        let code = verdict.code();
+        if let Some(place) = CODES.iter().position(|known| *known == code) {
+            self.verdicts[place] += 1;
+        }
+    }
+
+    /// Hands the sums over and starts anew.
+    pub fn publish(&mut self) {
+        for (place, count) in self.verdicts.iter().enumerate() {
+            if *count > 0 {
+                counter!("wayfare_fixes_total", "verdict" => CODES[place]).increment(*count);
+            }
+        }
+        counter!("wayfare_fix_messages_total").increment(self.messages);
+        counter!("wayfare_fix_messages_resent_total").increment(self.resent);
+        counter!("wayfare_published_total").increment(self.published);
+        counter!("wayfare_publishes_refused_total").increment(self.refused);
+        *self = Self::default();
+    }
+}
+
+/// Help texts.
+pub fn describe() {
+    describe_counter!("wayfare_fixes_total", "Fixes judged, by verdict; their sum is what was received");
+    describe_counter!("wayfare_fix_messages_total", "Messages of fixes, resent ones included");
+    describe_counter!("wayfare_fix_messages_resent_total", "Messages of fixes recognised as resent");
+    describe_counter!("wayfare_published_total", "Changes told on state topics");
+    describe_counter!("wayfare_publishes_refused_total", "Changes refused by a fence or a tombstone");
+    describe_counter!("wayfare_drive_closed_total", "Drivers' connections closed by the server, by reason");
+    describe_counter!("wayfare_flushes_total", "Records appended to the fix log");
+    describe_counter!("wayfare_flush_failures_total", "Appends to the fix log that failed; they are tried again");
+    describe_histogram!("wayfare_flush_seconds", "Time until an append to the fix log was durable");
+    describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
+    describe_gauge!("wayfare_trackers", "Trackers in memory, by shard");
+}
+
+/// One connection was closed from here.
+pub fn closed(code: CloseCode) {
+    counter!("wayfare_drive_closed_total", "reason" => code.word()).increment(1);
+}
+
+/// Sizes of a shard's tables.
+pub fn sizes(shard: usize, connections: usize, trackers: usize) {
+    let shard = shard.to_string();
+    gauge!("wayfare_drivers_connected", "shard" => shard.clone()).set(connections as f64);
+    gauge!("wayfare_trackers", "shard" => shard).set(trackers as f64);
+}

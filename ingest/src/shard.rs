@@ -1,0 +1,150 @@
+//! A shard: one thread's drivers, their trackers and their connections, without locks.
+//!
+//! A connection's small task reads a message and hands it to [`State::take_fixes`], which judges it, tells the bus and gathers it
+//! for the flusher, all in one go. The loop of the shard hears plans from the bus, acks from the flusher, posts from HTTP, and
+//! looks over everything once a second.
+
+mod acks;
+mod conn_task;
+mod drivers;
+mod fixes;
+mod state;
+mod tell;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, oneshot};
+use wayfare_engine::DriverId;
+use wayfare_net::ws::handshake::Socket;
+use wayfare_wire::codec::Decoded;
+use wayfare_wire::{Claims, ErrorBody};
+
+pub use acks::Acks;
+pub use conn_task::parse_session;
+use state::State;
+
+use crate::House;
+use crate::keep::KeptMessage;
+
+/// What other threads ask of a shard.
+pub enum Command {
+    /// A connection after its handshake whose driver is known and belongs here.
+    WebSocket {
+        /// The connection.
+        socket: Socket,
+        /// Who it is.
+        claims: Claims,
+        /// The driver.
+        driver: DriverId,
+    },
+    /// A message over HTTP.
+    Post {
+        /// The driver.
+        driver: DriverId,
+        /// The message.
+        message: Decoded,
+        /// Its session; 0 for none.
+        session: u64,
+        /// Gets the body of the answer when it is durable.
+        reply: oneshot::Sender<Result<Bytes, ErrorBody>>,
+    },
+    /// A tracker as it was kept, and what came after.
+    Restore {
+        /// The driver.
+        driver: DriverId,
+        /// Its newest checkpoint.
+        checkpoint: Option<Bytes>,
+        /// Its messages after that, oldest first.
+        messages: Vec<KeptMessage>,
+        /// Told when it is done.
+        done: oneshot::Sender<()>,
+    },
+    /// These are on the disk.
+    Durable(Acks),
+    /// These are not, just now.
+    NotDurable(Acks),
+    /// Say goodbye to everyone.
+    Drain,
+}
+
+/// A shard as its tasks see it.
+struct Shard {
+    house: Arc<House>,
+    state: RefCell<State>,
+    /// Plans to subscribe to or to leave.
+    wants: Notify,
+}
+
+/// How often everything is looked over.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A lease is renewed at a third of its life.
+const LEASE_MS: i64 = 60_000;
+
+/// Plan changes waiting between the bus and one shard; beyond it they are conflated to the newest.
+const PLAN_QUEUE: usize = 16_384;
+
+/// Runs a shard until it was drained and its last connection is gone, or its commands ended.
+pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<Command>) {
+    let mut plans = house.bus.topics.subscriber(PLAN_QUEUE);
+    let shard = Rc::new(Shard {
+        state: RefCell::new(State::new(index, Arc::clone(&house))),
+        house,
+        wants: Notify::new(),
+    });
+    let mut events = Vec::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = plans.recv(&mut events) => {
+                for event in events.drain(..) {
+                    shard.hear_plan(event).await;
+                }
+            }
+            () = shard.wants.notified() => {}
+            _ = tick.tick() => shard.look_over().await,
+            command = commands.recv() => match command {
+                Some(command) => shard.obey(command).await,
+                None => break,
+            },
+        }
+        let wants = std::mem::take(&mut shard.state.borrow_mut().wants);
+        for want in wants {
+            match want {
+                state::Want::Hear(topic, tag) => plans.subscribe(&topic, tag).await,
+                state::Want::Forget(topic) => plans.unsubscribe(&topic).await,
+            }
+        }
+        let state = shard.state.borrow();
+        if state.draining && state.conns.is_empty() {
+            break;
+        }
+    }
+}
+
+impl Shard {
+    async fn obey(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::WebSocket { socket, claims, driver } => conn_task::open(self, socket, claims, driver),
+            Command::Post { driver, message, session, reply } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move { shard.post(driver, message, session, reply).await });
+            }
+            Command::Restore { driver, checkpoint, messages, done } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    shard.restore(driver, checkpoint, messages).await;
+                    let _ = done.send(());
+                });
+            }
+            Command::Durable(acks) => self.state.borrow_mut().send_acks(acks),
+            Command::NotDurable(acks) => self.state.borrow_mut().refuse_acks(acks),
+            Command::Drain => self.state.borrow_mut().drain(),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The task of a driver's connection: it reads, and it wakes when a blocked socket takes bytes again.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use wayfare_engine::DriverId;
+use wayfare_net::ws::handshake::Socket;
+use wayfare_net::ws::link::{Common, Link, code_of};
+use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
+use wayfare_wire::codec::{Decoded, from_driver};
+use wayfare_wire::messages::drive::{FromDriver, ToDriver};
+use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind, ids};
+
+use super::Shard;
+use super::acks::AckTo;
+use super::drivers::Refused;
+use super::state::{ConnId, State};
+
+/// Malformed messages in a row before a client is told to stay away.
+const MALFORMED_MAX: u8 = 16;
+
+/// Most messages sent and not acked, as told in `welcome`.
+const UNACKED_MAX: u32 = 64;
+
+/// Takes a socket into the shard.
+pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId) {
+    let mut state = shard.state.borrow_mut();
+    let (limits, now_s) = (state.link_limits, state.now_s());
+    let Ok((link, early)) = Link::new(socket, &limits, now_s) else { return };
+    let stream = Rc::clone(&link.stream);
+    let id = state.add(link, claims, driver);
+    if state.draining {
+        state.close(id, CloseCode::Draining, Some(1000));
+    }
+    drop(state);
+    tokio::task::spawn_local(run(Rc::clone(shard), id, stream, early));
+}
+
+/// Brings the driver into memory, then reads until the connection ends.
+async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) {
+    let Some((driver, wake)) =
+        shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
+    else {
+        return;
+    };
+    match shard.ensure(driver).await {
+        Ok(()) => {}
+        Err(Refused::Unknown) => shard.state.borrow_mut().close(id, CloseCode::Unauthorized, None),
+        Err(Refused::NotReady) => shard.state.borrow_mut().close(id, CloseCode::Overloaded, Some(1000)),
+    }
+    if !early.is_empty() {
+        shard.state.borrow_mut().take_bytes(id, &mut early.to_vec());
+    }
+    drop(early);
+    loop {
+        let interest = {
+            let mut state = shard.state.borrow_mut();
+            let now_s = state.now_s();
+            match state.conn(id) {
+                Some(conn) if conn.link.is_over(now_s) => break,
+                Some(conn) if conn.link.is_blocked() => Interest::READABLE | Interest::WRITABLE,
+                Some(_) => Interest::READABLE,
+                None => break,
+            }
+        };
+        let ready = tokio::select! {
+            ready = stream.ready(interest) => match ready {
+                Ok(ready) => ready,
+                Err(_) => break,
+            },
+            () = wake.notified() => continue,
+        };
+        let mut state = shard.state.borrow_mut();
+        let now_s = state.now_s();
+        if ready.is_writable() && !state.conn(id).is_some_and(|conn| conn.link.drain(now_s)) {
+            break;
+        }
+        if (ready.is_readable() || ready.is_read_closed()) && !state.read(id, &stream) {
+            break;
+        }
+    }
+    shard.state.borrow_mut().remove(id);
+    shard.wants.notify_one();
+}
+
+impl State {
+    /// Reads what is there through the shard's one buffer. False when the connection is over.
+    fn read(&mut self, id: ConnId, stream: &TcpStream) -> bool {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let on = match stream.try_read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => self.take_bytes(id, &mut buffer[..count]),
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        self.read_buffer = buffer;
+        on
+    }
+
+    /// Reads frames out of bytes. False when the connection is over.
+    fn take_bytes(&mut self, id: ConnId, bytes: &mut [u8]) -> bool {
+        let now_s = self.now_s();
+        let Some(conn) = self.conn(id) else { return false };
+        let mut reader = conn.link.take_reader(now_s);
+        let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming));
+        let Some(conn) = self.conn(id) else { return false };
+        conn.link.settle(reader, now_s);
+        match fed {
+            Ok(Flow::On) => true,
+            Ok(Flow::Stop) => conn.link.is_blocked(),
+            Err(violation) => {
+                self.close(id, code_of(violation), None);
+                true
+            }
+        }
+    }
+
+    fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>) -> Flow {
+        let (limits, now_s) = (self.link_limits, self.now_s());
+        let Some(conn) = self.conn(id) else { return Flow::Stop };
+        match conn.link.common(incoming, &limits, now_s) {
+            Ok(Common::Text(text)) => {
+                self.message(id, text);
+                Flow::On
+            }
+            Ok(Common::Handled(flow)) => flow,
+            Err(code) => {
+                self.close(id, code, (code == CloseCode::Flood).then_some(10_000));
+                Flow::On
+            }
+        }
+    }
+
+    fn message(&mut self, id: ConnId, text: &str) {
+        let (message, unreadable) = match from_driver(text.as_bytes()) {
+            Ok(read) => read,
+            Err(malformed) => return self.malformed(id, &malformed.to_string()),
+        };
+        let conn = &mut self.conns[id.place as usize];
+        conn.malformed_in_row = 0;
+        let driver = conn.driver;
+        match (message, conn.session) {
+            (FromDriver::Fixes(message), Some(session)) => {
+                let decoded = Decoded { message, unreadable };
+                if let Err((_, error)) = self.take_fixes(driver, session, &decoded, AckTo::Conn(id)) {
+                    self.say(id, &ToDriver::Error(error));
+                }
+            }
+            (FromDriver::Hello { session, token }, _) => self.hello(id, &session, token.as_deref()),
+            (FromDriver::Auth { token }, Some(_)) => self.renew(id, &token),
+            (FromDriver::Ping, Some(_)) => self.say(id, &ToDriver::Pong),
+            (_, None) => {
+                let error = ErrorBody::new(ErrorCode::Unauthorized, "send `hello` first");
+                self.say(id, &ToDriver::Error(error));
+            }
+        }
+    }
+
+    fn malformed(&mut self, id: ConnId, what: &str) {
+        let conn = &mut self.conns[id.place as usize];
+        conn.malformed_in_row += 1;
+        if conn.malformed_in_row >= MALFORMED_MAX {
+            return self.close(id, CloseCode::Nonsense, None);
+        }
+        self.say(id, &ToDriver::Error(ErrorBody::new(ErrorCode::Malformed, what)));
+    }
+
+    /// The newest connection of a driver wins; the old one is told so.
+    fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
+        let Some(session) = parse_session(session) else {
+            let error = ErrorBody::new(ErrorCode::Invalid, "a session is 1 to 16 hexadecimal digits, not zero");
+            return self.say(id, &ToDriver::Error(error.field("session")));
+        };
+        if let Some(token) = token {
+            self.renew(id, token);
+        }
+        let Some(conn) = self.conn(id).filter(|conn| !conn.link.is_closing()) else { return };
+        let driver = conn.driver;
+        conn.session = Some(session);
+        let old = self.drivers.get_mut(&driver).and_then(|tracked| tracked.conn.replace(id));
+        if let Some(old) = old.filter(|old| *old != id) {
+            self.close(old, CloseCode::Replaced, None);
+        }
+        self.welcome(id);
+    }
+
+    fn welcome(&mut self, id: ConnId) {
+        let (heartbeat_ms, fixes_max) =
+            (self.house.config.heartbeat.as_millis() as u32, self.house.config.fixes_max as u32);
+        let Some(driver) = self.conn(id).map(|conn| conn.driver) else { return };
+        let interval_ms = self.conn_interval_ms(driver);
+        let Some(conn) = self.conn(id) else { return };
+        conn.interval_ms = interval_ms;
+        let message = ToDriver::Welcome {
+            version: 1,
+            driver: ids::Driver::from(driver).to_string(),
+            interval_ms,
+            max_fixes: fixes_max,
+            max_unacked: UNACKED_MAX,
+            heartbeat_ms,
+            expires_at_ms: conn.claims.connection_ends_ms(),
+        };
+        self.say(id, &message);
+    }
+
+    /// A new token of the same driver.
+    fn renew(&mut self, id: ConnId, token: &str) {
+        let verified = self.house.verifier.verify(token, TokenKind::Access, wayfare_bus::now_ms() / 1000);
+        let conn = &mut self.conns[id.place as usize];
+        let error = match verified {
+            Ok(claims) if (&claims.sub, claims.role) == (&conn.claims.sub, conn.claims.role) => {
+                conn.claims = claims;
+                if conn.session.is_some() {
+                    self.welcome(id);
+                }
+                return;
+            }
+            Ok(_) => ErrorBody::new(ErrorCode::Forbidden, "a renewal must name the same driver"),
+            Err(error) => ErrorBody::new(ErrorCode::Unauthorized, error.to_string()),
+        };
+        self.say(id, &ToDriver::Error(error));
+    }
+}
+
+/// 1 to 16 hexadecimal digits, not zero.
+pub fn parse_session(text: &str) -> Option<u64> {
+    let plain = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then(|| u64::from_str_radix(text, 16).ok()).flatten().filter(|session| *session != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_session;
+
+    #[test]
+    fn sessions_are_plain_hexadecimal() {
+        assert_eq!(parse_session("9f3a61c0"), Some(0x9f3a_61c0));
+        assert_eq!(parse_session("ffffffffffffffff"), Some(u64::MAX));
+        for text in ["", "0", "0000", "+1", "-1", "g", "1ffffffffffffffff", " 1", "0x1"] {
+            assert_eq!(parse_session(text), None, "{text}");
+        }
+    }
+}

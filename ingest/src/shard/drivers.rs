@@ -1,0 +1,404 @@
+//! Drivers of a shard: taken over, given plans, brought back after a restart, let go.
+
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use wayfare_bus::{Checkpoint, Event, EventKind, Lease, Leases, Members, Publisher};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
+use wayfare_net::bucket::Bucket;
+use wayfare_wire::plan::PlanDoc;
+use wayfare_wire::state::field;
+use wayfare_wire::{CloseCode, Topic, ids};
+
+use super::state::{ConnId, State, Want};
+use super::{LEASE_MS, Shard};
+use crate::flush::PhaseEvent;
+use crate::keep::KeptMessage;
+
+/// Phases kept with a checkpoint, in case the house fell between keeping and telling them.
+const PHASES_KEPT: usize = 16;
+
+/// A driver in memory.
+pub struct Tracked {
+    pub tracker: Tracker,
+    pub lease: Lease,
+    pub conn: Option<ConnId>,
+    /// Views of each trip on board.
+    pub views: SmallVec<[Views; 2]>,
+    /// `driver:{id}`.
+    pub view: Publisher,
+    pub tag: u64,
+    /// What the driver may send over HTTP.
+    pub posts: Bucket,
+    /// Second of the shard in which a fix last came.
+    pub heard_s: u32,
+    /// Second in which the tracker was last kept; `None` if it must be kept with the next flush.
+    pub kept_s: Option<u32>,
+    /// The tracker changed since it was kept.
+    pub changed: bool,
+    /// Newest phases, for the checkpoint.
+    pub phases: Vec<PhaseEvent>,
+}
+
+/// Where a trip is told.
+pub struct Views {
+    pub trip: TripId,
+    pub customer: Publisher,
+    pub operator: Publisher,
+    /// The customer was last told a position.
+    pub shown: bool,
+}
+
+/// Why a driver cannot be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The records know no such driver.
+    Unknown,
+    /// The log cannot be read, or the bus is not ready.
+    NotReady,
+}
+
+impl Shard {
+    /// Makes sure that the driver is in memory, with its lease, its plan and what was kept of it.
+    pub async fn ensure(self: &Rc<Self>, driver: DriverId) -> Result<(), Refused> {
+        loop {
+            let waiting = {
+                let mut state = self.state.borrow_mut();
+                if state.drivers.contains_key(&driver) {
+                    return Ok(());
+                }
+                match state.loading.get(&driver) {
+                    Some(loading) => Rc::clone(loading),
+                    None => {
+                        state.loading.insert(driver, Rc::new(Notify::new()));
+                        break;
+                    }
+                }
+            };
+            waiting.notified().await;
+        }
+        let loaded = self.load(driver).await;
+        if let Some(loading) = self.state.borrow_mut().loading.remove(&driver) {
+            loading.notify_waiters();
+        }
+        loaded
+    }
+
+    async fn load(self: &Rc<Self>, driver: DriverId) -> Result<(), Refused> {
+        let bus = &self.house.bus;
+        let topic = Topic::Plan(driver.into()).to_string();
+        let Some(plan) = bus.topics.read(&topic).await else {
+            return Err(if bus.topics.is_ready(&["api"]) { Refused::Unknown } else { Refused::NotReady });
+        };
+        let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
+        let kept = bus.fixes.checkpoint(driver.0).await.map_err(|error| {
+            tracing::error!(%error, "a tracker cannot be brought back");
+            Refused::NotReady
+        })?;
+        let mut messages = Vec::new();
+        if let Some((number, _)) = &kept {
+            messages = crate::restore::messages_of(bus, driver.0, *number).await.map_err(|error| {
+                tracing::error!(%error, "a tracker's last messages cannot be read");
+                Refused::NotReady
+            })?;
+        }
+        self.revive(driver, lease, kept.map(|(_, bytes)| bytes), messages, &plan.members);
+        Ok(())
+    }
+
+    /// The same at start, where all drivers are read at once.
+    pub async fn restore(self: &Rc<Self>, driver: DriverId, checkpoint: Option<Bytes>, messages: Vec<KeptMessage>) {
+        let bus = &self.house.bus;
+        let topic = Topic::Plan(driver.into()).to_string();
+        // A driver whose record is gone has nothing to come back to.
+        let Some(plan) = bus.topics.read(&topic).await else { return };
+        let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
+        self.revive(driver, lease, checkpoint, messages, &plan.members);
+    }
+
+    fn revive(
+        self: &Rc<Self>,
+        driver: DriverId,
+        lease: Lease,
+        checkpoint: Option<Bytes>,
+        messages: Vec<KeptMessage>,
+        plan: &Members,
+    ) {
+        let now = Millis(wayfare_bus::now_ms());
+        let (tracker, phases) = match checkpoint.map(read_checkpoint) {
+            Some(Ok((tracker, phases))) => (tracker, phases),
+            Some(Err(why)) => {
+                tracing::error!(driver = %ids::Driver::from(driver), why, "a checkpoint cannot be read; starting anew");
+                (Tracker::new(now, Vehicle::default()), Vec::new())
+            }
+            None => (Tracker::new(now, Vehicle::default()), Vec::new()),
+        };
+        let mut state = self.state.borrow_mut();
+        state.next_tag += 1;
+        let (tag, now_s) = (state.next_tag, state.now_s());
+        let view = self.house.bus.topics.publisher(&Topic::Driver(driver.into()).to_string());
+        state.plan_tags.insert(tag, driver);
+        state.drivers.insert(
+            driver,
+            Box::new(Tracked {
+                tracker,
+                lease,
+                conn: None,
+                views: SmallVec::new(),
+                view,
+                tag,
+                posts: Bucket::full(self.house.config.messages, std::time::Instant::now()),
+                heard_s: now_s,
+                kept_s: None,
+                changed: false,
+                phases: Vec::new(),
+            }),
+        );
+        // Phases that may not have been told: the log knows those it has.
+        state.gather_phases(phases);
+        state.replay(driver, &messages);
+        state.plan_changed(driver, plan, now);
+        state.tell_everything(driver);
+        state.wants.push(Want::Hear(Topic::Plan(driver.into()).to_string(), tag));
+        self.wants.notify_one();
+    }
+
+    /// What the bus says of a plan.
+    pub async fn hear_plan(&self, event: Event) {
+        let mut state = self.state.borrow_mut();
+        let Some(driver) = state.plan_tags.get(&event.tag).copied() else { return };
+        let now = Millis(wayfare_bus::now_ms());
+        match event.kind {
+            EventKind::Snapshot(snapshot) => state.plan_changed(driver, &snapshot.members, now),
+            EventKind::Delta { patch, .. } => {
+                let mut members = Members::default();
+                members.apply(&patch);
+                state.plan_changed(driver, &members, now);
+            }
+            EventKind::Absent | EventKind::End(_) => {}
+        }
+    }
+
+    /// Once a second.
+    pub async fn look_over(&self) {
+        let (renew, idle) = {
+            let mut state = self.state.borrow_mut();
+            state.look_over_conns();
+            state.look_over_drivers();
+            let renew = state.now_s() % (LEASE_MS as u32 / 3000) == 0;
+            (if renew { state.leases() } else { Vec::new() }, state.idle_drivers())
+        };
+        for (driver, lease) in renew {
+            if self.house.bus.leases.renew(&Leases::driver_key(driver.0), lease, LEASE_MS).await.is_err() {
+                tracing::warn!(driver = %ids::Driver::from(driver), "another node has taken this driver over");
+                self.state.borrow_mut().forget(driver);
+            }
+        }
+        for (driver, lease) in idle {
+            self.state.borrow_mut().forget(driver);
+            self.house.bus.leases.release(&Leases::driver_key(driver.0), lease).await;
+        }
+        if !self.state.borrow().wants.is_empty() {
+            self.wants.notify_one();
+        }
+    }
+}
+
+impl State {
+    /// Judges again what was kept after the checkpoint. The same calls give the same effects; phases are gathered again, the log
+    /// knows those it has.
+    fn replay(&mut self, driver: DriverId, messages: &[KeptMessage]) {
+        let house = std::sync::Arc::clone(&self.house);
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        let mut effects = Vec::new();
+        let mut raw: Vec<RawFix> = Vec::new();
+        for message in messages {
+            raw.clear();
+            raw.extend(message.fixes.iter().map(|fix| fix.raw));
+            let batch = Batch { session: message.session, seq: message.seq, sent: message.sent, fixes: &raw };
+            tracked.tracker.observe(message.received, batch, &house.world(), &mut effects);
+        }
+        let phases: Vec<PhaseEvent> = effects.iter().filter_map(phase_event).collect();
+        self.gather_phases(phases);
+    }
+
+    /// Applies a plan and tells what follows.
+    fn plan_changed(&mut self, driver: DriverId, members: &Members, now: Millis) {
+        let Some(text) = members.get(field::PLAN) else { return };
+        let doc: Result<PlanDoc, _> = serde_json::from_slice(text);
+        let (plan, duty_since_ms) = match doc.map_err(|error| error.to_string()).and_then(|doc| {
+            doc.plan().map(|plan| (plan, doc.duty_since_ms())).map_err(|error| error.to_string())
+        }) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(driver = %ids::Driver::from(driver), error, "a plan cannot be read");
+                return;
+            }
+        };
+        let house = std::sync::Arc::clone(&self.house);
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        let mut effects = std::mem::take(&mut self.effects);
+        tracked.tracker.apply_plan(now, plan, &house.world(), &mut effects);
+        if let Some(since_ms) = duty_since_ms {
+            tracked.tracker.extend_duty(Millis(since_ms));
+        }
+        // The plan decides how fixes are judged: what is replayed must start from here.
+        tracked.kept_s = None;
+        tracked.changed = true;
+        let aboard: Vec<TripId> = tracked.tracker.trips().map(|trip| trip.id).collect();
+        tracked.views.retain(|views| aboard.contains(&views.trip));
+        let mut joined = false;
+        for trip in aboard {
+            if tracked.views.iter().all(|views| views.trip != trip) {
+                joined = true;
+                tracked.views.push(Views {
+                    trip,
+                    customer: house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string()),
+                    operator: house.bus.topics.publisher(&Topic::TripOps(trip.into()).to_string()),
+                    shown: false,
+                });
+            }
+        }
+        self.carry_out(driver, &effects);
+        effects.clear();
+        self.effects = effects;
+        if joined {
+            self.tell_everything(driver);
+        }
+        self.ask_rate(driver);
+    }
+
+    /// Silence, dwelling, and trackers that should be kept again.
+    fn look_over_drivers(&mut self) {
+        let (now, now_s) = (Millis(wayfare_bus::now_ms()), self.now_s());
+        let due = |tracked: &Tracked| tracked.tracker.next_timeout().is_some_and(|at| at <= now);
+        let timeouts: Vec<DriverId> =
+            self.drivers.iter().filter(|(_, tracked)| due(tracked)).map(|(driver, _)| *driver).collect();
+        let house = std::sync::Arc::clone(&self.house);
+        for driver in timeouts {
+            let mut effects = std::mem::take(&mut self.effects);
+            if let Some(tracked) = self.drivers.get_mut(&driver) {
+                tracked.tracker.on_timeout(now, &house.world(), &mut effects);
+                tracked.changed = true;
+                tracked.kept_s = None;
+            }
+            self.carry_out(driver, &effects);
+            effects.clear();
+            self.effects = effects;
+            self.ask_rate(driver);
+        }
+        // Without fixes there is no flush to go along with.
+        let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
+        let stale = |tracked: &Tracked| tracked.changed && now_s >= tracked.heard_s + interval_s;
+        let quiet: Vec<DriverId> =
+            self.drivers.iter().filter(|(_, tracked)| stale(tracked)).map(|(driver, _)| *driver).collect();
+        for driver in quiet {
+            self.checkpoint(driver);
+        }
+    }
+
+    /// Drivers that nobody needs in memory, kept as they are.
+    fn idle_drivers(&self) -> Vec<(DriverId, Lease)> {
+        let (now_s, after_s) = (self.now_s(), self.house.config.idle_unload.as_secs() as u32);
+        let idle = |tracked: &Tracked| {
+            tracked.conn.is_none()
+                && !tracked.changed
+                && now_s >= tracked.heard_s + after_s
+                && tracked.tracker.trips().next().is_none()
+        };
+        let drivers = self.drivers.iter().filter(|(_, tracked)| idle(tracked));
+        drivers.map(|(driver, tracked)| (*driver, tracked.lease)).collect()
+    }
+
+    /// Drops a driver whom another node owns, or nobody needs.
+    fn forget(&mut self, driver: DriverId) {
+        let Some(tracked) = self.drivers.remove(&driver) else { return };
+        self.plan_tags.remove(&tracked.tag);
+        self.wants.push(Want::Forget(Topic::Plan(driver.into()).to_string()));
+        if let Some(conn) = tracked.conn {
+            self.close(conn, CloseCode::Replaced, None);
+        }
+    }
+
+    /// Gathers a driver's checkpoint for the next flush.
+    pub fn checkpoint(&mut self, driver: DriverId) {
+        let now_s = self.now_s();
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        let checkpoint = write_checkpoint(driver, tracked);
+        tracked.kept_s = Some(now_s);
+        tracked.changed = false;
+        self.house.gathers.add(self.index, |gather| gather.checkpoints.push(checkpoint));
+    }
+
+    /// Gathers all checkpoints: the house is about to stop.
+    pub fn checkpoint_all(&mut self) {
+        let changed: Vec<DriverId> =
+            self.drivers.iter().filter(|(_, tracked)| tracked.changed).map(|(driver, _)| *driver).collect();
+        for driver in changed {
+            self.checkpoint(driver);
+        }
+    }
+
+    /// Gathers phases to be told after the next flush.
+    pub fn gather_phases(&mut self, phases: Vec<PhaseEvent>) {
+        if !phases.is_empty() {
+            self.house.gathers.add(self.index, |gather| gather.phases.extend(phases));
+        }
+    }
+
+    /// A phase that was just found goes into the next checkpoint, and out after the next flush.
+    pub fn note_phase(&mut self, driver: DriverId, event: PhaseEvent) {
+        if let Some(tracked) = self.drivers.get_mut(&driver) {
+            if tracked.phases.len() == PHASES_KEPT {
+                tracked.phases.remove(0);
+            }
+            tracked.phases.push(event.clone());
+            tracked.kept_s = None;
+        }
+        self.gather_phases(vec![event]);
+    }
+}
+
+/// A phase as the log has it.
+pub fn phase_event(effect: &Effect) -> Option<PhaseEvent> {
+    let Effect::Phase { trip, assignment, phase, at, ordinal } = effect else { return None };
+    let trip = ids::Trip::from(*trip).to_string();
+    let payload = serde_json::json!({
+        "trip": trip, "assignment": assignment, "phase": phase.code(), "at_ms": at.0,
+    });
+    let number = (assignment << 16) | u64::from(*ordinal);
+    Some(PhaseEvent { trip, number, payload: payload.to_string().into_bytes() })
+}
+
+/// Phases (count, then number and payload of each), then the tracker's own bytes.
+pub fn write_checkpoint(driver: DriverId, tracked: &Tracked) -> Checkpoint {
+    let mut bytes = Vec::with_capacity(1024);
+    bytes.push(tracked.phases.len() as u8);
+    for phase in &tracked.phases {
+        bytes.extend_from_slice(&phase.number.to_le_bytes());
+        bytes.extend_from_slice(&(phase.payload.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(&phase.payload);
+    }
+    tracked.tracker.checkpoint(&mut bytes);
+    Checkpoint { driver: driver.0, lease: tracked.lease.number, bytes: bytes.into() }
+}
+
+fn read_checkpoint(mut bytes: Bytes) -> Result<(Tracker, Vec<PhaseEvent>), String> {
+    let short = || "it ends too early".to_owned();
+    let mut phases = Vec::new();
+    let count = bytes.try_get_u8().map_err(|_| short())?;
+    for _ in 0..count {
+        let number = bytes.try_get_u64_le().map_err(|_| short())?;
+        let length = usize::from(bytes.try_get_u16_le().map_err(|_| short())?);
+        if bytes.remaining() < length {
+            return Err(short());
+        }
+        let payload = bytes.split_to(length).to_vec();
+        let body: serde_json::Value = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
+        let trip = body["trip"].as_str().unwrap_or_default().to_owned();
+        phases.push(PhaseEvent { trip, number, payload });
+    }
+    Tracker::restore(&bytes).map(|tracker| (tracker, phases)).map_err(|error| error.to_string())
+}

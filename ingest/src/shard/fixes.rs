@@ -1,0 +1,180 @@
+//! One message of fixes: judged, told, gathered. This is the hot path of ingest.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use wayfare_engine::{Batch, DriverId, Effect, Millis, Verdict};
+use wayfare_wire::codec::Decoded;
+use wayfare_wire::{ErrorBody, ErrorCode};
+
+use super::Shard;
+use super::acks::{AckTo, write_verdicts};
+use super::drivers::{Refused, Tracked, phase_event, write_checkpoint};
+use super::state::State;
+use crate::keep;
+
+/// After how long to send again what there was no room for.
+const NO_ROOM_MS: u32 = 1000;
+
+impl State {
+    /// Takes a message. The ack goes to `to` when everything in it is durable; an error goes out now, and nothing of the message
+    /// was taken.
+    pub fn take_fixes(
+        &mut self,
+        driver: DriverId,
+        session: u64,
+        message: &Decoded,
+        to: AckTo,
+    ) -> Result<(), (AckTo, ErrorBody)> {
+        let most = self.house.config.fixes_max;
+        let count = message.message.fixes.len();
+        if count > most {
+            let text = format!("{count} fixes in one message, the limit is {most}");
+            return Err((to, ErrorBody::new(ErrorCode::TooMany, text).field("fixes")));
+        }
+        if !self.house.gathers.has_room() {
+            let error = ErrorBody::new(ErrorCode::NotDurable, "too much waits for the disk").after_ms(NO_ROOM_MS);
+            return Err((to, error));
+        }
+        let house = Arc::clone(&self.house);
+        let (now, now_s) = (Millis(wayfare_bus::now_ms()), self.now_s());
+        let Some(tracked) = self.drivers.get_mut(&driver) else {
+            let error = ErrorBody::new(ErrorCode::NotReady, "this driver is not here").after_ms(NO_ROOM_MS);
+            return Err((to, error));
+        };
+        let seq = message.message.seq;
+        self.counters.messages += 1;
+        // A resend's ack goes behind what is gathered now: flushes keep their order, so the first copy is durable by then.
+        if session != 0 && tracked.tracker.seen(session, seq) {
+            self.counters.resent += 1;
+        }
+        self.raw.clear();
+        message.raw_fixes(now, &mut self.raw);
+        let batch =
+            Batch { session, seq, sent: message.message.sent_ms.map(Millis), fixes: &self.raw };
+        let mut effects = std::mem::take(&mut self.effects);
+        tracked.tracker.observe(now, batch, &house.world(), &mut effects);
+        tracked.heard_s = now_s;
+        self.carry_out(driver, &effects);
+        self.gather(driver, session, message, &effects, now, to);
+        effects.clear();
+        self.effects = effects;
+        self.ask_rate(driver);
+        Ok(())
+    }
+
+    /// Puts what is to be kept, and the ack, into the gather of this shard.
+    fn gather(
+        &mut self,
+        driver: DriverId,
+        session: u64,
+        message: &Decoded,
+        effects: &[Effect],
+        now: Millis,
+        to: AckTo,
+    ) {
+        self.verdicts.clear();
+        let (mut kept, mut refused) = (0, 0);
+        for effect in effects {
+            let Effect::Judged { verdict, .. } = effect else { continue };
+            self.counters.judged(verdict);
+            match verdict {
+                Verdict::Accepted | Verdict::Late => kept += 1,
+                Verdict::Rejected(wayfare_engine::Reason::Duplicate) => {}
+                Verdict::Rejected(_) => refused += 1,
+            }
+            self.verdicts.push(verdict.clone());
+        }
+        let now_s = self.now_s();
+        let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
+        let interval_ms = self.conn_interval_ms(driver);
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        tracked.changed |= kept + refused > 0;
+        // A replay knows nothing of refused fixes, yet they count for what comes after them (a jump is believed when it repeats):
+        // then the tracker itself is kept.
+        let keep_tracker =
+            tracked.changed && (refused > 0 || tracked.kept_s.is_none_or(|kept_s| now_s >= kept_s + interval_s));
+        let checkpoint = keep_tracker.then(|| {
+            tracked.kept_s = Some(now_s);
+            tracked.changed = false;
+            write_checkpoint(driver, tracked)
+        });
+        let lease = tracked.lease.number;
+        let (seq, sent) = (message.message.seq, message.message.sent_ms.map(Millis));
+        let (verdicts, raw, unreadable) = (&self.verdicts, &self.raw, &message.unreadable);
+        self.house.gathers.add(self.index, |gather| {
+            // A message without kept fixes leaves its number behind, so that its resend is still known after a restart.
+            if kept > 0 || (session != 0 && refused > 0) {
+                keep::write_head(&mut gather.body, now, session, seq, sent);
+                for (raw, verdict) in raw.iter().zip(verdicts) {
+                    if verdict.is_kept() {
+                        keep::write_fix(&mut gather.body, raw, *verdict == Verdict::Late);
+                    }
+                }
+                gather.spans.push((driver.0, lease, gather.body.len()));
+            }
+            gather.checkpoints.extend(checkpoint);
+            let post = matches!(to, AckTo::Post(_));
+            gather.acks.add(driver.0, to, |out| {
+                out.extend_from_slice(if post { b"{" } else { b"{\"type\":\"ack\"," });
+                write_verdicts(out, seq, verdicts, unreadable);
+                if post {
+                    out.extend_from_slice(format!(",\"interval_ms\":{interval_ms}").as_bytes());
+                }
+                out.push(b'}');
+            });
+        });
+    }
+
+    /// What the engine wants carried out, apart from verdicts: phases are gathered, everything else is told.
+    pub fn carry_out(&mut self, driver: DriverId, effects: &[Effect]) {
+        for effect in effects {
+            if let Some(event) = phase_event(effect) {
+                self.note_phase(driver, event);
+            }
+        }
+        self.tell(driver, effects);
+    }
+}
+
+impl Shard {
+    /// A message over HTTP: the driver is brought into memory if it is not there.
+    pub async fn post(
+        self: &Rc<Self>,
+        driver: DriverId,
+        message: Decoded,
+        session: u64,
+        reply: oneshot::Sender<Result<Bytes, ErrorBody>>,
+    ) {
+        if let Err(refused) = self.ensure(driver).await {
+            let _ = reply.send(Err(refusal(refused)));
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        if state.draining {
+            let _ = reply.send(Err(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000)));
+            return;
+        }
+        let rate = self.house.config.messages;
+        let paced = |tracked: &mut Box<Tracked>| tracked.posts.take(rate, Instant::now());
+        if !state.drivers.get_mut(&driver).is_none_or(paced) {
+            let text = format!("more than {} messages a second of one driver", rate.per_second);
+            let _ = reply.send(Err(ErrorBody::new(ErrorCode::RateLimited, text).after_ms(1000)));
+            return;
+        }
+        if let Err((AckTo::Post(reply), error)) = state.take_fixes(driver, session, &message, AckTo::Post(reply)) {
+            let _ = reply.send(Err(error));
+        }
+    }
+}
+
+/// Why a driver could not be taken over, for its app.
+pub fn refusal(refused: Refused) -> ErrorBody {
+    match refused {
+        Refused::Unknown => ErrorBody::new(ErrorCode::NotFound, "there is no record of this driver"),
+        Refused::NotReady => ErrorBody::new(ErrorCode::NotReady, "the house is still waking up").after_ms(1000),
+    }
+}

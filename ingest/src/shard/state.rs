@@ -1,0 +1,244 @@
+//! The tables of a shard.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::AHashMap;
+use slab::Slab;
+use tokio::sync::Notify;
+use wayfare_bus::{Fields, Lease};
+use wayfare_engine::{DriverId, Effect, RawFix, Verdict};
+use wayfare_net::ws::link::{Health, Link, LinkLimits};
+use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::messages::Bye;
+use wayfare_wire::messages::drive::ToDriver;
+use wayfare_wire::{Claims, CloseCode};
+
+use super::drivers::Tracked;
+use crate::House;
+use crate::metrics::{self, Counters};
+
+/// A connection by place and generation: places are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnId {
+    pub place: u32,
+    pub generation: u32,
+}
+
+/// One driver's connection.
+pub struct Conn {
+    pub generation: u32,
+    pub link: Link,
+    pub claims: Claims,
+    pub driver: DriverId,
+    /// Set by `hello`; messages before it are refused.
+    pub session: Option<u64>,
+    pub opened_s: u32,
+    pub malformed_in_row: u8,
+    /// The rate last asked of the app.
+    pub interval_ms: u32,
+    /// Acks of this flush, about to be written.
+    pub acks: Vec<u8>,
+}
+
+/// Something to be asked of the bus by the shard's loop.
+pub enum Want {
+    /// Subscribe to a plan under this tag.
+    Hear(String, u64),
+    /// Unsubscribe.
+    Forget(String),
+}
+
+/// See the module.
+pub struct State {
+    pub index: usize,
+    pub house: Arc<House>,
+    pub drivers: AHashMap<DriverId, Box<Tracked>>,
+    /// Drivers being taken over; those who need them wait.
+    pub loading: AHashMap<DriverId, Rc<Notify>>,
+    /// Whose plan a tag stands for.
+    pub plan_tags: AHashMap<u64, DriverId>,
+    pub conns: Slab<Conn>,
+    pub wants: Vec<Want>,
+    pub counters: Counters,
+    pub link_limits: LinkLimits,
+    pub draining: bool,
+    /// One buffer for all reading of this shard.
+    pub read_buffer: Vec<u8>,
+    /// Reused from message to message: nothing is allocated per fix.
+    pub effects: Vec<Effect>,
+    pub raw: Vec<RawFix>,
+    pub verdicts: Vec<Verdict>,
+    pub position: Vec<u8>,
+    pub fields: Fields,
+    pub next_tag: u64,
+    started: Instant,
+    generations: u32,
+}
+
+impl State {
+    pub fn new(index: usize, house: Arc<House>) -> Self {
+        let config = &house.config;
+        let link_limits = LinkLimits {
+            heartbeat_s: config.heartbeat.as_secs().max(1) as u32,
+            slow_s: config.slow_timeout.as_secs().max(1) as u32,
+            messages: config.messages,
+        };
+        Self {
+            index,
+            drivers: AHashMap::new(),
+            loading: AHashMap::new(),
+            plan_tags: AHashMap::new(),
+            conns: Slab::new(),
+            wants: Vec::new(),
+            counters: Counters::default(),
+            link_limits,
+            draining: false,
+            read_buffer: vec![0; 64 * 1024],
+            effects: Vec::new(),
+            raw: Vec::new(),
+            verdicts: Vec::new(),
+            position: Vec::new(),
+            fields: Fields::new(),
+            next_tag: 0,
+            started: Instant::now(),
+            generations: 0,
+            house,
+        }
+    }
+
+    /// Seconds since the shard started.
+    pub fn now_s(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// Adds a connection.
+    pub fn add(&mut self, link: Link, claims: Claims, driver: DriverId) -> ConnId {
+        self.generations = self.generations.wrapping_add(1);
+        let (generation, opened_s) = (self.generations, self.now_s());
+        let place = self.conns.insert(Conn {
+            generation,
+            link,
+            claims,
+            driver,
+            session: None,
+            opened_s,
+            malformed_in_row: 0,
+            interval_ms: 0,
+            acks: Vec::new(),
+        });
+        ConnId { place: place as u32, generation }
+    }
+
+    /// The connection, if it is still the same.
+    pub fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.place as usize).filter(|conn| conn.generation == id.generation)
+    }
+
+    /// Removes a connection; its driver's tracker stays.
+    pub fn remove(&mut self, id: ConnId) {
+        if self.conn(id).is_none() {
+            return;
+        }
+        let conn = self.conns.remove(id.place as usize);
+        if let Some(tracked) = self.drivers.get_mut(&conn.driver).filter(|tracked| tracked.conn == Some(id)) {
+            tracked.conn = None;
+        }
+    }
+
+    /// Sends a message that is not on the hot path.
+    pub fn say(&mut self, id: ConnId, message: &ToDriver) {
+        let now_s = self.now_s();
+        let Some(conn) = self.conn(id) else { return };
+        let mut frame = Vec::new();
+        write::frame(&mut frame, Opcode::Text, &json(message));
+        conn.link.send(&frame, now_s);
+    }
+
+    /// Says goodbye and lets the client leave.
+    pub fn close(&mut self, id: ConnId, code: CloseCode, retry_after_ms: Option<u32>) {
+        let now_s = self.now_s();
+        let Some(conn) = self.conn(id).filter(|conn| !conn.link.is_closing()) else { return };
+        metrics::closed(code);
+        let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
+        conn.link.close(code, &json(&bye), now_s);
+    }
+
+    /// Everyone is told when to come back, spread evenly. What was read is judged already; the flusher does the rest.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        self.checkpoint_all();
+        let spread_ms = self.house.config.drain_spread.as_millis() as u64;
+        let ids: Vec<ConnId> = self
+            .conns
+            .iter()
+            .map(|(place, conn)| ConnId { place: place as u32, generation: conn.generation })
+            .collect();
+        let count = ids.len().max(1) as u64;
+        for (turn, id) in ids.into_iter().enumerate() {
+            // A prime stride scatters neighbours, who often came together.
+            let after_ms = 500 + spread_ms * ((turn as u64 * 7919) % count) / count;
+            self.close(id, CloseCode::Draining, Some(after_ms as u32));
+        }
+    }
+
+    /// Once a second: connections that are silent, stalled, expired, revoked or stuck.
+    pub fn look_over_conns(&mut self) {
+        let (now_s, now_ms) = (self.now_s(), wayfare_bus::now_ms());
+        let auth_s = self.house.config.auth_timeout.as_secs() as u32;
+        let mut ends = Vec::new();
+        let mut beats = Vec::new();
+        for (place, conn) in &mut self.conns {
+            let id = ConnId { place: place as u32, generation: conn.generation };
+            if conn.link.is_closing() {
+                conn.link.wake.notify_one();
+                continue;
+            }
+            let end = if conn.session.is_none() && now_s >= conn.opened_s + auth_s {
+                Some(CloseCode::Unauthorized)
+            } else if conn.claims.connection_ends_ms() <= now_ms {
+                Some(CloseCode::TokenExpired)
+            } else if self.house.verifier.is_revoked(&conn.claims) {
+                Some(CloseCode::Revoked)
+            } else {
+                match conn.link.health(&self.link_limits, now_s) {
+                    Health::Well => None,
+                    Health::Quiet => {
+                        beats.push(id);
+                        None
+                    }
+                    Health::End(code) => Some(code),
+                    Health::Cut(code) => {
+                        metrics::closed(code);
+                        conn.link.cut();
+                        None
+                    }
+                }
+            };
+            ends.extend(end.map(|code| (id, code)));
+        }
+        for (id, code) in ends {
+            self.close(id, code, None);
+        }
+        let mut beat = Vec::new();
+        write::frame(&mut beat, Opcode::Ping, b"");
+        write::frame(&mut beat, Opcode::Text, br#"{"type":"heartbeat"}"#);
+        for id in beats {
+            if let Some(conn) = self.conn(id) {
+                conn.link.send(&beat, now_s);
+            }
+        }
+        self.counters.publish();
+        metrics::sizes(self.index, self.conns.len(), self.drivers.len());
+    }
+
+    /// All leases held, for renewal.
+    pub fn leases(&self) -> Vec<(DriverId, Lease)> {
+        self.drivers.iter().map(|(driver, tracked)| (*driver, tracked.lease)).collect()
+    }
+}
+
+fn json(message: &ToDriver) -> Vec<u8> {
+    serde_json::to_vec(message).expect("our own messages serialise")
+}

@@ -1,0 +1,174 @@
+//! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
+
+use wayfare_bus::{Fence, Fields, Publisher, PublishError};
+use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, TripView};
+use wayfare_wire::messages::drive::ToDriver;
+use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_string, write_u64};
+
+use super::drivers::Tracked;
+use super::state::State;
+use crate::metrics::Counters;
+
+/// What changed, gathered over all effects of one call.
+#[derive(Default)]
+struct News {
+    marker: Option<Marker>,
+    silent: Option<Option<Millis>>,
+    phases: bool,
+    etas: bool,
+}
+
+impl State {
+    /// Tells each trip's views and the driver's what changed: one publish per topic.
+    pub fn tell(&mut self, driver: DriverId, effects: &[Effect]) {
+        let mut news = News::default();
+        for effect in effects {
+            match effect {
+                Effect::Moved(marker) => news.marker = Some(*marker),
+                Effect::Phase { .. } => news.phases = true,
+                Effect::Eta { .. } => news.etas = true,
+                Effect::Silent { since } => news.silent = Some(Some(*since)),
+                Effect::Back => news.silent = Some(None),
+                Effect::Judged { .. } => {}
+            }
+        }
+        if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {
+            return;
+        }
+        self.position.clear();
+        if let Some(marker) = &news.marker {
+            write_position(&mut self.position, marker);
+        }
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
+        let (fields, counters, position) = (&mut self.fields, &mut self.counters, &self.position[..]);
+        for trip in tracker.trips() {
+            let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
+            let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
+            let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
+            let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
+            common(fields, &news, &trip, phase, eta);
+            if news.marker.is_some() {
+                fields.set(field::POSITION, |out| out.extend_from_slice(position));
+            }
+            publish(&views.operator, fields, fence, counters);
+            let visible = is_visible(trip.phase);
+            if !visible || (news.marker.is_none() && !views.shown) {
+                common(fields, &news, &trip, phase, eta);
+                // The phase in which the courier comes into view brings the position along, wherever it was told first.
+                let marker = tracker.marker().filter(|_| visible);
+                match marker {
+                    Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
+                    None if views.shown => drop(fields.set_null(field::POSITION)),
+                    None => {}
+                }
+                views.shown = marker.is_some();
+            } else {
+                views.shown = true;
+            }
+            publish(&views.customer, fields, fence, counters);
+        }
+        fields.clear();
+        if news.marker.is_some() {
+            fields.set(field::POSITION, |out| out.extend_from_slice(position));
+        }
+        silence(fields, &news);
+        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+    }
+
+    /// Tells the whole of what a tracker knows, as after a restart: the topics were made anew.
+    pub fn tell_everything(&mut self, driver: DriverId) {
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
+        let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
+        let (fields, counters) = (&mut self.fields, &mut self.counters);
+        let marker = tracker.marker();
+        let position = |fields: &mut Fields, visible: bool| match marker.filter(|_| visible) {
+            Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
+            None => drop(fields.set_null(field::POSITION)),
+        };
+        for trip in tracker.trips() {
+            let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
+            let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
+            let visible = is_visible(trip.phase);
+            for (publisher, visible) in [(&views.operator, true), (&views.customer, visible)] {
+                common(fields, &News::default(), &trip, true, Some(trip.eta));
+                position(fields, visible);
+                publish(publisher, fields, fence, counters);
+            }
+            views.shown = visible && marker.is_some();
+        }
+        fields.clear();
+        position(fields, true);
+        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+    }
+
+    /// Asks the app for another rate if another is wanted now.
+    pub fn ask_rate(&mut self, driver: DriverId) {
+        let interval_ms = self.conn_interval_ms(driver);
+        let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };
+        let Some(conn) = self.conn(id).filter(|conn| conn.session.is_some()) else { return };
+        if conn.interval_ms != interval_ms {
+            conn.interval_ms = interval_ms;
+            self.say(id, &ToDriver::Config { interval_ms });
+        }
+    }
+
+    /// How often this driver's app should send a fix, by what it does and whether anyone watches.
+    pub fn conn_interval_ms(&self, driver: DriverId) -> u32 {
+        let Some(tracked) = self.drivers.get(&driver) else { return 0 };
+        let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest())
+            || tracked.view.interest();
+        tracked.tracker.wanted_interval_ms(watched)
+    }
+}
+
+/// A customer sees the courier from the pick-up on.
+fn is_visible(phase: Phase) -> bool {
+    matches!(phase, Phase::ToDropoff | Phase::Arriving | Phase::Arrived)
+}
+
+fn told_phase(effect: &Effect, trip: &TripView<'_>) -> bool {
+    matches!(effect, Effect::Phase { trip: told, .. } if *told == trip.id)
+}
+
+fn told_eta<'a>(effect: &'a Effect, trip: &TripView<'_>) -> Option<Option<&'a Eta>> {
+    match effect {
+        Effect::Eta { trip: told, eta } if *told == trip.id => Some(eta.as_ref()),
+        _ => None,
+    }
+}
+
+/// What both views have in common; begins the fields anew.
+fn common(fields: &mut Fields, news: &News, trip: &TripView<'_>, phase: bool, eta: Option<Option<&Eta>>) {
+    fields.clear();
+    if phase {
+        fields.set(field::PHASE, |out| write_string(out, trip.phase.code()));
+        fields.set(field::PHASE_SINCE_MS, |out| write_i64(out, trip.phase_since.0));
+        fields.set(field::STOPS_LEFT, |out| write_u64(out, u64::from(trip.stops_left)));
+    }
+    match eta {
+        Some(Some(eta)) => drop(fields.set(field::ETA, |out| write_eta(out, eta))),
+        Some(None) => drop(fields.set_null(field::ETA)),
+        None => {}
+    }
+    silence(fields, news);
+}
+
+fn silence(fields: &mut Fields, news: &News) {
+    match news.silent {
+        Some(Some(since)) => drop(fields.set(field::SILENT_SINCE_MS, |out| write_i64(out, since.0))),
+        Some(None) => drop(fields.set_null(field::SILENT_SINCE_MS)),
+        None => {}
+    }
+}
+
+/// Publishes what there is. The embedded bus answers at once; a refusal means that something newer was told, or the trip is over.
+fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) {
+    if fields.is_empty() {
+        return;
+    }
+    match publisher.publish_now(fields, fence) {
+        Ok(_) => counters.published += 1,
+        Err(PublishError::Fenced | PublishError::Ended | PublishError::Absent) => counters.refused += 1,
+    }
+}
