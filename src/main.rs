@@ -1,1 +1,61 @@
-fn main() {}
+//! The command line of Wayfare. Reads the configuration, starts the house, waits, drains; everything else is in the rooms.
+
+mod commands;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use wayfare::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A self-hosted, real-time delivery-tracking engine.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file; `wayfare config` prints a sample.
+    #[arg(long, global = true, env = "WAYFARE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the house (also without any command).
+    Serve,
+    /// Run the house with a generated town and simulated couriers in it.
+    Demo(commands::demo::Options),
+    /// Drive couriers from a GPX file or a CSV of trips through a running house.
+    Replay(commands::replay::Options),
+    /// Print the fixes that are kept of a driver.
+    Fixes(commands::fixes::Options),
+    /// Make another service key, if the first was lost. The house may be running.
+    Key,
+    /// Print a documented sample of the configuration.
+    Config,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Config) = arguments.command {
+        // A reader like `head` may have enough before the end.
+        let _ = std::io::stdout().write_all(Config::sample().as_bytes());
+        return Ok(());
+    }
+    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    commands::log::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command {
+            None | Some(Command::Serve) => commands::serve::run(config).await,
+            Some(Command::Demo(options)) => commands::demo::run(config, options).await,
+            Some(Command::Replay(options)) => commands::replay::run(options).await,
+            Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
+            Some(Command::Key) => commands::key::run(config).await,
+            Some(Command::Config) => Ok(()),
+        }
+    })
+}

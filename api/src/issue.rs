@@ -8,7 +8,7 @@ use wayfare_net::tokens::Signer;
 use wayfare_wire::claims::ISSUER;
 use wayfare_wire::{Claims, Role, TokenKind, ids};
 
-use crate::House;
+use crate::{ApiConfig, House};
 use crate::db::{self, Database, DatabaseError, Write};
 use crate::ids::random;
 
@@ -73,15 +73,29 @@ pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError>
         return Ok(None);
     }
     let mut write = house.db.write().await?;
-    let issued = token(house, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
+    let issued = token(&house.signer, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
     db::set_meta(&mut write, NAME, &issued.id).await?;
     write.commit().await?;
     Ok(Some(FirstKey(issued.token)))
 }
 
+/// Another service key, made beside a house that may be running: whoever can read its folder owns it anyway.
+///
+/// # Errors
+/// There are no records, or they cannot be written.
+pub async fn issue_service_key(config: &ApiConfig) -> Result<FirstKey, DatabaseError> {
+    let db = Database::open(&config.database).await?;
+    let signer = signing_key(&db).await?;
+    let mut write = db.write().await?;
+    let issued = token(&signer, &mut write, Role::Service, "key".into(), FIRST_KEY_S).await?;
+    write.commit().await?;
+    db.close().await;
+    Ok(FirstKey(issued.token))
+}
+
 /// Makes a token and notes that it exists.
 pub async fn token(
-    house: &House,
+    signer: &Signer,
     write: &mut Write,
     role: Role,
     sub: String,
@@ -110,7 +124,7 @@ pub async fn token(
         exp,
         until: None,
     };
-    Ok(Issued { id, token: house.signer.sign(&claims), expires_at_ms: exp * 1000 })
+    Ok(Issued { id, token: signer.sign(&claims), expires_at_ms: exp * 1000 })
 }
 
 /// Trades a token for a ticket. It carries the token's rights and ends with it; nothing is stored.

@@ -28,7 +28,7 @@ use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::{Signer, Verifier};
 
 pub use db::DatabaseError;
-pub use issue::FirstKey;
+pub use issue::{FirstKey, issue_service_key};
 pub use openapi::document as openapi_document;
 pub use permissions::{TABLE as PERMISSIONS, allowed};
 

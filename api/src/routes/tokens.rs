@@ -69,7 +69,7 @@ pub async fn create(
         Role::Share => return share(&house, &bearer, write, new.sub, ttl_s).await,
         Role::Customer | Role::Support | Role::Admin | Role::Service => check_own_id("sub", &new.sub)?,
     }
-    let issued = issue::token(&house, &mut write, role, new.sub, ttl_s).await.map_err(fault)?;
+    let issued = issue::token(&house.signer, &mut write, role, new.sub, ttl_s).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     Ok((StatusCode::CREATED, Json(issued)))
 }
@@ -83,7 +83,7 @@ async fn share(
     ttl_s: i64,
 ) -> Result<(StatusCode, Json<Issued>), Refusal> {
     const SHARES_MAX: usize = 20;
-    let issued = issue::token(house, &mut write, Role::Share, trip.clone(), ttl_s).await.map_err(fault)?;
+    let issued = issue::token(&house.signer, &mut write, Role::Share, trip.clone(), ttl_s).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     let id = issued.id.clone();
     let changed = change_trip(house, bearer, &trip, None, Cause::Access, |trip| {

@@ -55,6 +55,14 @@ impl Bus {
         embedded::open(config).await
     }
 
+    /// The fix log of a bus that may be running in another process, for reading.
+    ///
+    /// # Errors
+    /// There is no such log.
+    pub async fn read_fix_log(config: &EmbeddedConfig) -> Result<FixLog, OpenError> {
+        embedded::read_fix_log(config).await
+    }
+
     /// Forgets what is past its time: tombstones, leases, old events and records. Call it every few seconds.
     pub async fn sweep(&self) {
         self.topics.sweep();

@@ -1,21 +1,21 @@
 //! One watcher's connection, and how bytes leave through it.
 
-use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
-use wayfare_net::bucket::Bucket;
-use wayfare_net::serve::Permit;
-use wayfare_net::ws::read::Reader;
-use wayfare_wire::{Claims, CloseCode, Cursor};
+use wayfare_net::ws::link::Link;
+use wayfare_wire::{Claims, Cursor};
 
 use crate::subjects::Open;
 
-/// Bytes of answers that may wait for a blocked socket: subscriptions, errors, pongs. Beyond it the client is not reading at all.
-const ANSWERS_MAX: usize = 128 * 1024;
+/// Bytes of answers that may wait for a full channel. Beyond it the client is not reading at all.
+const UNSENT_MAX: usize = 128 * 1024;
+
+/// A stream whose last piece is on its way is dropped after this long, seconds.
+const LINGER_S: u32 = 2;
 
 /// A connection by place and generation: places are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +62,23 @@ pub struct Sub {
 /// How bytes leave.
 pub enum Sink {
     /// The socket is ours, framing too.
-    WebSocket { stream: Rc<TcpStream>, reader: Reader },
-    /// hyper owns the socket and takes pieces from a bounded channel; `cursors` stand in the URL's order.
-    Stream { pieces: mpsc::Sender<Bytes>, cursors: Vec<Option<Cursor>> },
+    WebSocket(Link),
+    /// hyper owns the socket.
+    Stream(Stream),
+}
+
+/// An SSE stream: pieces go through a bounded channel, from which hyper takes them.
+pub struct Stream {
+    pub pieces: mpsc::Sender<Bytes>,
+    /// Where the watcher stands in each topic, in the URL's order.
+    pub cursors: Vec<Option<Cursor>>,
+    /// What the channel did not take.
+    unsent: Vec<u8>,
+    moved_s: u32,
+    pub sent_s: u32,
+    closing_until_s: Option<u32>,
+    /// Wakes the stream's task.
+    pub wake: Rc<Notify>,
 }
 
 /// One connection.
@@ -79,93 +93,138 @@ pub struct Conn {
     pub touched: SmallVec<[(usize, u32); 2]>,
     /// Subscriptions to be told the whole state when the socket drains.
     pub behind: Vec<u32>,
-    /// What the socket did not take: the rest of a begun frame, then answers.
-    pub unsent: Vec<u8>,
-    /// Second of the shard in which the socket last took something while bytes waited.
-    pub moved_s: u32,
-    /// Second in which something was last sent.
-    pub sent_s: u32,
-    /// Second in which something was last heard.
-    pub heard_s: u32,
-    /// Second in which a frame was begun and not finished.
-    pub stalled_s: Option<u32>,
     /// Second of opening.
     pub opened_s: u32,
-    pub messages: Bucket,
     pub malformed_in_row: u8,
-    /// Set once: the goodbye is written, the rest is waiting for the client to leave until this second.
-    pub closing_until_s: Option<u32>,
-    /// Wakes the connection's task: the socket blocked, or the connection is to end.
-    pub wake: Rc<Notify>,
-    /// Wakes readers of logs that wait for the socket.
-    pub drained: Rc<Notify>,
-    pub _permit: Option<Permit>,
+    /// Wakes readers of logs that wait for the socket; made when the first of them waits.
+    pub drained: Option<Rc<Notify>>,
 }
 
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrote {
-    /// Everything was taken.
-    All,
-    /// This many bytes were taken, perhaps none.
-    Part(usize),
-    /// The connection is gone.
-    Gone,
+impl Stream {
+    pub fn new(pieces: mpsc::Sender<Bytes>, cursors: Vec<Option<Cursor>>, now_s: u32) -> Self {
+        Self {
+            pieces,
+            cursors,
+            unsent: Vec::new(),
+            moved_s: now_s,
+            sent_s: now_s,
+            closing_until_s: None,
+            wake: Rc::new(Notify::new()),
+        }
+    }
+
+    /// Whether a piece waits for room in the channel.
+    pub fn is_blocked(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Whether the channel has taken nothing for `slow_s` seconds while something waited.
+    pub fn is_stuck(&self, slow_s: u32, now_s: u32) -> bool {
+        self.is_blocked() && now_s >= self.moved_s + slow_s
+    }
+
+    /// Sends a piece; false if the channel is full, and then nothing was sent.
+    pub fn try_send(&mut self, piece: Bytes, now_s: u32) -> bool {
+        self.sent_s = now_s;
+        match self.pieces.try_send(piece) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => false,
+            Err(TrySendError::Closed(_)) => {
+                self.cut();
+                true
+            }
+        }
+    }
+
+    /// Notes that the channel is full; a comment waits, and when it is gone there is room again.
+    pub fn keep(&mut self, rest: &[u8], now_s: u32) {
+        if self.unsent.is_empty() {
+            self.moved_s = now_s;
+        }
+        self.unsent.extend_from_slice(if rest.is_empty() && self.unsent.is_empty() { b":\n\n" } else { rest });
+        self.wake.notify_one();
+    }
+
+    /// Sends an answer: now, or behind what already waits.
+    fn send(&mut self, bytes: &[u8], now_s: u32) {
+        if !self.is_blocked() && self.try_send(Bytes::copy_from_slice(bytes), now_s) {
+            return;
+        }
+        if self.unsent.len() + bytes.len() > UNSENT_MAX {
+            return self.cut();
+        }
+        self.keep(bytes, now_s);
+    }
+
+    /// There is room again. False when the client is gone.
+    fn drain(&mut self, now_s: u32) -> bool {
+        if self.is_blocked() && self.try_send(Bytes::copy_from_slice(&self.unsent), now_s) {
+            self.unsent = Vec::new();
+            self.moved_s = now_s;
+        }
+        self.closing_until_s != Some(0)
+    }
+
+    /// Lets hyper send what is in the channel, then ends.
+    pub fn finish(&mut self, now_s: u32) {
+        self.closing_until_s.get_or_insert(now_s + LINGER_S);
+        self.wake.notify_one();
+    }
+
+    fn cut(&mut self) {
+        self.closing_until_s = Some(0);
+        self.wake.notify_one();
+    }
+
+    /// Whether the stream's task should end now.
+    pub fn is_over(&self, now_s: u32) -> bool {
+        self.closing_until_s.is_some_and(|until_s| until_s <= now_s || !self.is_blocked())
+    }
 }
 
 impl Conn {
     /// Whether bytes wait for the socket.
     pub fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
-    }
-
-    /// Writes as much as the socket takes now, from one buffer.
-    pub fn try_write(&self, bytes: &[u8]) -> Wrote {
         match &self.sink {
-            Sink::WebSocket { stream, .. } => wrote(stream.try_write(bytes), bytes.len()),
-            Sink::Stream { pieces, .. } => piece(pieces, || Bytes::copy_from_slice(bytes)),
+            Sink::WebSocket(link) => link.is_blocked(),
+            Sink::Stream(stream) => stream.is_blocked(),
         }
     }
 
-    /// Writes from several buffers in one system call.
-    pub fn try_write_vectored(&self, buffers: &[io::IoSlice<'_>]) -> Wrote {
-        let total = buffers.iter().map(|buffer| buffer.len()).sum();
+    /// Whether the goodbye was said.
+    pub fn is_closing(&self) -> bool {
         match &self.sink {
-            Sink::WebSocket { stream, .. } => wrote(stream.try_write_vectored(buffers), total),
-            Sink::Stream { pieces, .. } => piece(pieces, || {
-                let mut whole = Vec::with_capacity(total);
-                buffers.iter().for_each(|buffer| whole.extend_from_slice(buffer));
-                whole.into()
-            }),
+            Sink::WebSocket(link) => link.is_closing(),
+            Sink::Stream(stream) => stream.closing_until_s.is_some(),
         }
     }
 
-    /// Sends an answer: now, or behind what already waits. False if the client has stopped reading altogether.
-    pub fn answer(&mut self, bytes: &[u8], now_s: u32) -> bool {
-        self.sent_s = now_s;
-        let taken = if self.is_blocked() {
-            0
-        } else {
-            match self.try_write(bytes) {
-                Wrote::All => return true,
-                Wrote::Part(taken) => taken,
-                Wrote::Gone => return false,
-            }
-        };
-        if self.unsent.len() + bytes.len() - taken > ANSWERS_MAX {
-            return false;
-        }
-        self.block(&bytes[taken..], now_s);
-        true
+    pub fn is_stream(&self) -> bool {
+        matches!(self.sink, Sink::Stream(_))
     }
 
-    /// Keeps what the socket did not take.
-    pub fn block(&mut self, rest: &[u8], now_s: u32) {
-        if self.unsent.is_empty() {
-            self.moved_s = now_s;
+    /// Sends an answer: now, or behind what already waits. A client that takes nothing any more is cut.
+    pub fn answer(&mut self, bytes: &[u8], now_s: u32) {
+        match &mut self.sink {
+            Sink::WebSocket(link) => link.send(bytes, now_s),
+            Sink::Stream(stream) => stream.send(bytes, now_s),
         }
-        self.unsent.extend_from_slice(rest);
-        self.wake.notify_one();
+    }
+
+    /// The socket takes bytes again. False when the connection is gone.
+    pub fn drain(&mut self, now_s: u32) -> bool {
+        match &mut self.sink {
+            Sink::WebSocket(link) => link.drain(now_s),
+            Sink::Stream(stream) => stream.drain(now_s),
+        }
+    }
+
+    /// Ends without another word.
+    pub fn cut(&mut self) {
+        match &mut self.sink {
+            Sink::WebSocket(link) => link.cut(),
+            Sink::Stream(stream) => stream.cut(),
+        }
     }
 
     /// The subscription in a place.
@@ -176,39 +235,5 @@ impl Conn {
     /// How many subscriptions are alive.
     pub fn sub_count(&self) -> usize {
         self.subs.iter().flatten().count()
-    }
-
-    pub fn is_stream(&self) -> bool {
-        matches!(self.sink, Sink::Stream { .. })
-    }
-
-    /// Whether the code is worth saying: a connection says goodbye once.
-    pub fn is_closing(&self) -> bool {
-        self.closing_until_s.is_some()
-    }
-
-    /// Whether a goodbye with this code tells when to come back.
-    pub fn comes_back(code: CloseCode) -> bool {
-        (4000..4100).contains(&code.number())
-    }
-}
-
-fn wrote(result: io::Result<usize>, total: usize) -> Wrote {
-    match result {
-        Ok(taken) if taken == total => Wrote::All,
-        Ok(taken) => Wrote::Part(taken),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Wrote::Part(0),
-        Err(_) => Wrote::Gone,
-    }
-}
-
-fn piece(pieces: &mpsc::Sender<Bytes>, make: impl FnOnce() -> Bytes) -> Wrote {
-    match pieces.try_reserve() {
-        Ok(room) => {
-            room.send(make());
-            Wrote::All
-        }
-        Err(mpsc::error::TrySendError::Full(())) => Wrote::Part(0),
-        Err(mpsc::error::TrySendError::Closed(())) => Wrote::Gone,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::Interest;
@@ -10,14 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::read::{Flow, Incoming, ReadLimits, Reader, Violation};
-use wayfare_net::ws::{Opcode, write};
+use wayfare_net::ws::link::{Common, Link, code_of};
+use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::from_watcher;
 use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
 use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind};
 
 use super::conn::{ConnId, Sink};
-use super::state::{MESSAGES, State};
+use super::state::State;
 use super::Shard;
 use crate::subjects::Open;
 
@@ -29,16 +28,15 @@ const MALFORMED_MAX: u8 = 16;
 
 /// Takes a socket into the shard.
 pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
-    let Socket { stream, early, permit } = socket;
-    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
+    if let Err(error) = socket2::SockRef::from(&socket.stream).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT is not available");
     }
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let stream = Rc::new(stream);
     let mut state = shard.state.borrow_mut();
+    let (limits, now_s) = (state.link_limits, state.now_s());
+    let Ok((link, early)) = Link::new(socket, &limits, now_s) else { return };
+    let stream = Rc::clone(&link.stream);
     let known = bearer.is_some();
-    let sink = Sink::WebSocket { stream: Rc::clone(&stream), reader: Reader::default() };
-    let id = state.add(sink, bearer, Some(permit));
+    let id = state.add(Sink::WebSocket(link), bearer);
     if state.draining {
         state.close(id.place, CloseCode::Draining, Some(1000));
     } else if known {
@@ -56,14 +54,14 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
         shard.wake_if_wanted(&state);
     }
     drop(early);
-    let Some(wake) = shard.state.borrow_mut().conn(id).map(|conn| Rc::clone(&conn.wake)) else { return };
+    let Some(wake) = shard.state.borrow_mut().link(id).map(|link| Rc::clone(&link.wake)) else { return };
     loop {
         let interest = {
             let mut state = shard.state.borrow_mut();
             let now_s = state.now_s();
-            match state.conn(id) {
-                Some(conn) if conn.closing_until_s.is_some_and(|until_s| until_s <= now_s) => break,
-                Some(conn) if conn.is_blocked() => Interest::READABLE | Interest::WRITABLE,
+            match state.link(id) {
+                Some(link) if link.is_over(now_s) => break,
+                Some(link) if link.is_blocked() => Interest::READABLE | Interest::WRITABLE,
                 Some(_) => Interest::READABLE,
                 None => break,
             }
@@ -89,18 +87,16 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
     shard.wants.notify_one();
 }
 
-/// Watches over an SSE stream: wakes it when hyper takes pieces again, removes it when the client is gone.
+/// Watches over an SSE stream: goes on when hyper takes pieces again, removes it when the client is gone.
 pub async fn mind(shard: Rc<Shard>, id: ConnId, pieces: mpsc::Sender<Bytes>) {
-    let Some(wake) = shard.state.borrow_mut().conn(id).map(|conn| Rc::clone(&conn.wake)) else { return };
     loop {
-        let blocked = {
+        let (blocked, wake) = {
             let mut state = shard.state.borrow_mut();
-            match state.conn(id) {
+            let now_s = state.now_s();
+            match state.conn(id).map(|conn| &conn.sink) {
                 // What is in the channel still goes out: the body ends when the last sender is dropped.
-                Some(conn) if conn.is_closing() && !conn.is_blocked() => break,
-                Some(conn) if conn.closing_until_s == Some(0) => break,
-                Some(conn) => conn.is_blocked(),
-                None => break,
+                Some(Sink::Stream(stream)) if !stream.is_over(now_s) => (stream.is_blocked(), Rc::clone(&stream.wake)),
+                _ => break,
             }
         };
         tokio::select! {
@@ -137,61 +133,43 @@ impl State {
     /// Reads frames out of bytes. False when the connection is over.
     fn take_bytes(&mut self, id: ConnId, bytes: &mut [u8]) -> bool {
         let now_s = self.now_s();
-        let Some(conn) = self.conn(id) else { return false };
-        conn.heard_s = now_s;
-        let closing = conn.is_closing();
-        let Sink::WebSocket { reader, .. } = &mut conn.sink else { return false };
-        let mut reader = std::mem::take(reader);
-        let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming, closing));
-        let waiting = reader.is_waiting();
-        let Some(conn) = self.conn(id) else { return false };
-        conn.stalled_s = waiting.then(|| conn.stalled_s.unwrap_or(now_s));
-        if let Sink::WebSocket { reader: place, .. } = &mut conn.sink {
-            *place = reader;
-        }
+        let Some(link) = self.link(id) else { return false };
+        let mut reader = link.take_reader(now_s);
+        let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming));
+        let Some(link) = self.link(id) else { return false };
+        link.settle(reader, now_s);
         match fed {
             Ok(Flow::On) => true,
-            Ok(Flow::Stop) => self.conn(id).is_some_and(|conn| conn.is_closing() && conn.is_blocked()),
+            Ok(Flow::Stop) => link.is_blocked(),
             Err(violation) => {
-                let code = match violation {
-                    Violation::Protocol(_) => CloseCode::Protocol,
-                    Violation::NotText => CloseCode::InvalidText,
-                    Violation::TooBig => CloseCode::TooBig,
-                };
-                self.close(id.place, code, None);
+                self.close(id.place, code_of(violation), None);
                 true
             }
         }
     }
 
-    fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>, closing: bool) -> Flow {
-        let Some(conn) = self.conn(id) else { return Flow::Stop };
-        if let Incoming::Close(_) = incoming {
-            if !closing {
-                let mut bytes = Vec::new();
-                write::close(&mut bytes, CloseCode::Normal.number(), "");
-                self.answer(id.place, &bytes);
+    fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>) -> Flow {
+        let (limits, now_s) = (self.link_limits, self.now_s());
+        let Some(link) = self.link(id) else { return Flow::Stop };
+        match link.common(incoming, &limits, now_s) {
+            Ok(Common::Text(text)) => {
+                self.message(id, text);
+                Flow::On
             }
-            return Flow::Stop;
-        }
-        if conn.is_closing() {
-            return Flow::On; // what comes after our goodbye is not read any more
-        }
-        if !conn.messages.take(MESSAGES, Instant::now()) {
-            self.close(id.place, CloseCode::Flood, Some(10_000));
-            return Flow::On;
-        }
-        match incoming {
-            Incoming::Text(text) => self.message(id, text),
-            Incoming::Binary(_) => self.close(id.place, CloseCode::Unsupported, None),
-            Incoming::Ping(payload) => {
-                let mut bytes = Vec::new();
-                write::frame(&mut bytes, Opcode::Pong, payload);
-                self.answer(id.place, &bytes);
+            Ok(Common::Handled(flow)) => flow,
+            Err(code) => {
+                self.close(id.place, code, (code == CloseCode::Flood).then_some(10_000));
+                Flow::On
             }
-            Incoming::Pong(_) | Incoming::Close(_) => {}
         }
-        Flow::On
+    }
+
+    /// The socket of a connection that has one.
+    fn link(&mut self, id: ConnId) -> Option<&mut Link> {
+        match &mut self.conn(id)?.sink {
+            Sink::WebSocket(link) => Some(link),
+            Sink::Stream(_) => None,
+        }
     }
 
     fn message(&mut self, id: ConnId, text: &str) {

@@ -4,10 +4,9 @@ use std::io;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::sync::mpsc::error::TrySendError;
 use wayfare_net::ws::write::end_of_begun_frame;
 
-use super::conn::{ConnId, Mode, Sink, SubRef, Wrote};
+use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
 use super::state::State;
 use super::subscribe::write_id;
 use super::topic::Known;
@@ -65,8 +64,7 @@ impl State {
             }
             match sub.mode {
                 Mode::InStep if blocked => {
-                    sub.mode = Mode::Behind;
-                    conn.behind.push(at.slot);
+                    Self::fall_behind(conn, at.slot);
                     self.counters.offered += frames;
                     self.counters.covered += frames;
                 }
@@ -91,47 +89,32 @@ impl State {
         let now_s = self.now_s();
         let conn = &mut self.conns[place as usize];
         let touched = std::mem::take(&mut conn.touched);
-        conn.sent_s = now_s;
         self.counters.writes += 1;
-        if conn.is_stream() {
-            return self.send_turn_to_stream(place, &touched);
-        }
-        let wrote = if let [(topic, _)] = touched[..] {
-            conn.try_write(&self.topics[topic].turn_frames)
-        } else {
-            let buffers: SmallVec<[io::IoSlice<'_>; 8]> =
-                touched.iter().map(|(topic, _)| io::IoSlice::new(&self.topics[*topic].turn_frames)).collect();
-            conn.try_write_vectored(&buffers)
-        };
-        let mut taken = match wrote {
-            Wrote::All => usize::MAX,
-            Wrote::Part(taken) => taken,
-            Wrote::Gone => return Self::cut(conn),
-        };
+        let Sink::WebSocket(link) = &mut conn.sink else { return self.send_turn_to_stream(place, &touched) };
+        let buffers: SmallVec<[io::IoSlice<'_>; 8]> =
+            touched.iter().map(|(topic, _)| io::IoSlice::new(&self.topics[*topic].turn_frames)).collect();
+        let Ok(mut taken) = link.try_write(&buffers, now_s) else { return link.cut() };
         for (topic, slot) in touched {
             let topic = &self.topics[topic];
             let frames = &topic.turn_frames[..];
-            if taken >= frames.len() {
+            let length = frames.len();
+            if taken >= length {
+                taken -= length;
                 self.counters.delivered += topic.turn_length();
-                self.counters.bytes += frames.len() as u64;
-                taken = taken.saturating_sub(frames.len());
+                self.counters.bytes += length as u64;
                 continue;
             }
             // The socket is full: the frame that was begun is finished later, what follows it is covered by a snapshot.
             let end = end_of_begun_frame(frames, taken);
-            if end > taken {
-                conn.block(&frames[taken..end], now_s);
-            } else if !conn.is_blocked() {
-                // Nothing is begun: an empty ping makes the socket tell when it takes bytes again.
-                conn.block(&[0x89, 0], now_s);
+            if let Sink::WebSocket(link) = &mut conn.sink {
+                if end > taken || !link.is_blocked() {
+                    link.keep(&frames[taken..end], now_s);
+                }
             }
             self.counters.bytes += end as u64;
-            if end < frames.len() {
+            if end < length {
                 self.counters.covered += topic.turn_length();
-                if let Some(sub) = conn.sub(slot) {
-                    sub.mode = Mode::Behind;
-                }
-                conn.behind.push(slot);
+                Self::fall_behind(conn, slot);
             } else {
                 self.counters.delivered += topic.turn_length();
             }
@@ -145,46 +128,53 @@ impl State {
             let topic = &mut self.topics[*topic];
             let conn = &mut self.conns[place as usize];
             let Some(alias) = conn.sub(*slot).map(|sub| sub.alias) else { continue };
-            let blocked = conn.is_blocked();
-            let Sink::Stream { pieces, cursors } = &mut conn.sink else { continue };
-            let bytes = match &topic.turn_events {
-                _ if blocked => Bytes::new(),
-                // A stream of one topic: its ids are the same for everyone.
-                Some(shared) if cursors.len() == 1 => {
-                    cursors[0] = Some(topic.cursor());
-                    shared.clone()
-                }
-                _ => {
-                    let mut bytes = Vec::new();
-                    topic.write_turn_events(&mut bytes, alias, |out, cursor| write_id(out, cursors, alias, cursor));
-                    let bytes = Bytes::from(bytes);
-                    if cursors.len() == 1 {
-                        topic.turn_events = Some(bytes.clone());
+            let Sink::Stream(stream) = &mut conn.sink else { continue };
+            let sent = if stream.is_blocked() {
+                None
+            } else {
+                let cursors = &mut stream.cursors;
+                let bytes = match &topic.turn_events {
+                    // A stream of one topic: its ids are the same for everyone.
+                    Some(shared) if cursors.len() == 1 => {
+                        cursors[0] = Some(topic.cursor());
+                        shared.clone()
                     }
-                    bytes
-                }
+                    _ => {
+                        let mut bytes = Vec::new();
+                        topic.write_turn_events(&mut bytes, alias, |out, cursor| write_id(out, cursors, alias, cursor));
+                        let bytes = Bytes::from(bytes);
+                        if cursors.len() == 1 {
+                            topic.turn_events = Some(bytes.clone());
+                        }
+                        bytes
+                    }
+                };
+                let size = bytes.len() as u64;
+                stream.try_send(bytes, now_s).then_some(size)
             };
-            let size = bytes.len() as u64;
-            let sent = if blocked { Err(TrySendError::Full(bytes)) } else { pieces.try_send(bytes) };
             match sent {
-                Ok(()) => {
+                Some(size) => {
                     self.counters.delivered += topic.turn_length();
                     self.counters.bytes += size;
                 }
-                Err(TrySendError::Closed(_)) => return Self::cut(conn),
-                Err(TrySendError::Full(_)) => {
+                None => {
                     // What was not sent must not stand in the id of a later event.
-                    cursors[alias as usize] = None;
+                    stream.cursors[alias as usize] = None;
+                    if !stream.is_blocked() {
+                        stream.keep(b"", now_s);
+                    }
                     self.counters.covered += topic.turn_length();
-                    if !conn.is_blocked() {
-                        conn.block(b":\n\n", now_s);
-                    }
-                    if let Some(sub) = conn.sub(*slot) {
-                        sub.mode = Mode::Behind;
-                    }
-                    conn.behind.push(*slot);
+                    Self::fall_behind(conn, *slot);
                 }
             }
+        }
+    }
+
+    /// The subscription gets the whole state when the socket drains.
+    fn fall_behind(conn: &mut Conn, slot: u32) {
+        if let Some(sub) = conn.sub(slot) {
+            sub.mode = Mode::Behind;
+            conn.behind.push(slot);
         }
     }
 
@@ -208,30 +198,21 @@ impl State {
         let now_s = self.now_s();
         loop {
             let Some(conn) = self.conn(id) else { return false };
-            if conn.is_blocked() {
-                match conn.try_write(&conn.unsent) {
-                    Wrote::All => conn.unsent = Vec::new(),
-                    Wrote::Part(0) => return true,
-                    Wrote::Part(taken) => {
-                        conn.unsent.drain(..taken);
-                        conn.moved_s = now_s;
-                        return true;
-                    }
-                    Wrote::Gone => return false,
-                }
+            if !conn.drain(now_s) {
+                return false;
             }
-            if conn.is_closing() {
+            if conn.is_blocked() || conn.is_closing() {
                 return true;
             }
             let Some(slot) = conn.behind.pop() else {
-                conn.drained.notify_waiters();
+                if let Some(drained) = &conn.drained {
+                    drained.notify_waiters();
+                }
                 return true;
             };
-            let at = SubRef { conn: id.place, slot };
-            match conn.sub(slot).map(|sub| sub.mode) {
-                Some(Mode::Behind) => self.tell_whole(at),
-                // It ended meanwhile, or its place was taken by another that is in step.
-                _ => continue,
+            // Where it ended meanwhile, or its place was taken by another that is in step, there is nothing to tell.
+            if conn.sub(slot).is_some_and(|sub| sub.mode == Mode::Behind) {
+                self.tell_whole(SubRef { conn: id.place, slot });
             }
         }
     }

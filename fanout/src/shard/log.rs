@@ -81,7 +81,7 @@ pub async fn catch_up(shard: Rc<Shard>, reader: LogReader) {
                 Read::Joined | Read::Gone => return,
                 Read::More => continue,
                 Read::Blocked => match state.conn(reader.conn) {
-                    Some(conn) => Rc::clone(&conn.drained),
+                    Some(conn) => Rc::clone(conn.drained.get_or_insert_default()),
                     None => return,
                 },
             }
@@ -205,8 +205,8 @@ impl State {
         }
         let Some(alias) = conn.sub(at.slot).map(|sub| sub.alias) else { return true };
         let mut bytes = Vec::new();
-        if let Sink::Stream { cursors, .. } = &mut conn.sink {
-            write_id(&mut bytes, cursors, alias, cursor);
+        if let Sink::Stream(stream) = &mut conn.sink {
+            write_id(&mut bytes, &mut stream.cursors, alias, cursor);
             bytes.extend_from_slice(b"event: event\ndata: ");
             Codec::Json.event(&mut bytes, alias, cursor, &event.payload);
             bytes.extend_from_slice(b"\n\n");
@@ -226,8 +226,8 @@ impl State {
         let conn = &mut self.conns[at.conn as usize];
         let Some(alias) = conn.sub(at.slot).map(|sub| sub.alias) else { return };
         let mut bytes = Vec::new();
-        if let Sink::Stream { cursors, .. } = &mut conn.sink {
-            write_id(&mut bytes, cursors, alias, cursor);
+        if let Sink::Stream(stream) = &mut conn.sink {
+            write_id(&mut bytes, &mut stream.cursors, alias, cursor);
             bytes.extend_from_slice(b"event: reset\ndata: ");
             Codec::Json.reset(&mut bytes, alias, cursor);
             bytes.extend_from_slice(b"\n\n");
@@ -246,8 +246,8 @@ impl State {
     fn note_cursor(&mut self, at: SubRef, cursor: Cursor) {
         let conn = &mut self.conns[at.conn as usize];
         let alias = conn.sub(at.slot).map(|sub| sub.alias);
-        if let (Sink::Stream { cursors, .. }, Some(alias)) = (&mut conn.sink, alias) {
-            cursors[alias as usize] = Some(cursor);
+        if let (Sink::Stream(stream), Some(alias)) = (&mut conn.sink, alias) {
+            stream.cursors[alias as usize] = Some(cursor);
         }
     }
 }

@@ -7,10 +7,10 @@ use std::time::Instant;
 use ahash::AHashMap;
 use bytes::Bytes;
 use slab::Slab;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use wayfare_bus::{Event, EventKind, Snapshot};
-use wayfare_net::bucket::{Bucket, Rate};
-use wayfare_net::serve::Permit;
+use wayfare_net::bucket::Rate;
+use wayfare_net::ws::link::{Health, LinkLimits};
 use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::codec::Codec;
 use wayfare_wire::messages::Bye;
@@ -25,13 +25,7 @@ use crate::subjects::Open;
 use crate::{House, access};
 
 /// What a client may send: far above what a page does, far below what hurts.
-pub const MESSAGES: Rate = Rate { per_second: 50.0, burst: 200.0 };
-
-/// An unfinished frame may stay so for this long, seconds.
-const STALL_S: u32 = 10;
-
-/// After the goodbye the client has this long to leave, seconds.
-const LINGER_S: u32 = 2;
+const MESSAGES: Rate = Rate { per_second: 50.0, burst: 200.0 };
 
 /// Something to be asked of the bus by the shard's loop.
 pub enum Want {
@@ -67,6 +61,7 @@ pub struct State {
     /// SSE streams opened in this step of the loop, to be given their tasks.
     pub minders: Vec<(ConnId, mpsc::Sender<Bytes>)>,
     pub draining: bool,
+    pub link_limits: LinkLimits,
     started: Instant,
     generations: u32,
     tags: u64,
@@ -74,9 +69,15 @@ pub struct State {
 
 impl State {
     pub fn new(index: usize, house: Arc<House>) -> Self {
+        let link_limits = LinkLimits {
+            heartbeat_s: house.config.heartbeat.as_secs().max(1) as u32,
+            slow_s: house.config.slow_timeout.as_secs().max(1) as u32,
+            messages: MESSAGES,
+        };
         Self {
             index,
             house,
+            link_limits,
             conns: Slab::new(),
             topics: Slab::new(),
             by_topic: AHashMap::new(),
@@ -101,8 +102,8 @@ impl State {
     }
 
     /// Adds a connection.
-    pub fn add(&mut self, sink: Sink, bearer: Option<(Claims, Open)>, permit: Option<Permit>) -> ConnId {
-        let now_s = self.now_s();
+    pub fn add(&mut self, sink: Sink, bearer: Option<(Claims, Open)>) -> ConnId {
+        let opened_s = self.now_s();
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
         let place = self.conns.insert(Conn {
@@ -112,18 +113,9 @@ impl State {
             subs: Vec::new(),
             touched: Default::default(),
             behind: Vec::new(),
-            unsent: Vec::new(),
-            moved_s: now_s,
-            sent_s: now_s,
-            heard_s: now_s,
-            stalled_s: None,
-            opened_s: now_s,
-            messages: Bucket::full(MESSAGES, Instant::now()),
+            opened_s,
             malformed_in_row: 0,
-            closing_until_s: None,
-            wake: Rc::new(Notify::new()),
-            drained: Rc::new(Notify::new()),
-            _permit: permit,
+            drained: None,
         });
         ConnId { place: place as u32, generation }
     }
@@ -142,7 +134,9 @@ impl State {
             self.detach(SubRef { conn: id.place, slot });
         }
         let conn = self.conns.remove(id.place as usize);
-        conn.drained.notify_waiters();
+        if let Some(drained) = conn.drained {
+            drained.notify_waiters();
+        }
     }
 
     /// The entry of a topic, made and asked of the bus if it is new.
@@ -317,22 +311,12 @@ impl State {
         self.answer(conn, &bytes);
     }
 
-    /// Sends bytes that are not on the hot path; a client that does not even take these is cut.
+    /// Sends bytes that are not on the hot path.
     pub fn answer(&mut self, conn: u32, bytes: &[u8]) {
         let now_s = self.now_s();
         self.counters.bytes += bytes.len() as u64;
         self.counters.writes += 1;
-        let conn = &mut self.conns[conn as usize];
-        if !conn.answer(bytes, now_s) {
-            metrics::closed(CloseCode::Slow);
-            Self::cut(conn);
-        }
-    }
-
-    /// Ends a connection without another word.
-    pub fn cut(conn: &mut Conn) {
-        conn.closing_until_s = Some(0);
-        conn.wake.notify_one();
+        self.conns[conn as usize].answer(bytes, now_s);
     }
 
     /// Says goodbye and lets the client leave. The second goodbye of a connection is silent.
@@ -341,73 +325,77 @@ impl State {
             return;
         }
         metrics::closed(code);
-        let bye = Bye { code: code.number(), reason: code.word().into(), retry_after_ms };
-        self.say(conn, &ToWatcher::Bye(bye));
-        let now_s = self.now_s();
-        if !self.conns[conn as usize].is_stream() {
-            let mut bytes = Vec::new();
-            write::close(&mut bytes, code.number(), code.word());
-            self.answer(conn, &bytes);
+        let bye = ToWatcher::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
+        if self.conns[conn as usize].is_stream() {
+            self.say(conn, &bye);
         }
         // Nothing but the goodbye goes out from here on.
         for slot in 0..self.conns[conn as usize].subs.len() as u32 {
             self.detach(SubRef { conn, slot });
         }
-        let conn = &mut self.conns[conn as usize];
-        conn.closing_until_s.get_or_insert(now_s + LINGER_S);
-        conn.wake.notify_one();
+        let now_s = self.now_s();
+        match &mut self.conns[conn as usize].sink {
+            Sink::Stream(stream) => stream.finish(now_s),
+            Sink::WebSocket(link) => {
+                self.scratch.clear();
+                Codec::Json.message(&mut self.scratch, &bye);
+                link.close(code, &self.scratch, now_s);
+            }
+        }
     }
 
     /// Ends an SSE stream that has nothing left to tell.
     pub fn end_stream_if_done(&mut self, place: u32) {
+        let now_s = self.now_s();
         let conn = &mut self.conns[place as usize];
-        if conn.is_stream() && conn.sub_count() == 0 {
-            let now_s = self.started.elapsed().as_secs() as u32;
-            conn.closing_until_s.get_or_insert(now_s + LINGER_S);
-            conn.wake.notify_one();
+        let done = conn.sub_count() == 0;
+        if let (Sink::Stream(stream), true) = (&mut conn.sink, done) {
+            stream.finish(now_s);
         }
     }
 
     /// Once a second: whoever is silent, stalled, expired, revoked or stuck hears of it; heartbeats go out.
     pub fn look_over(&mut self) {
         let (now_s, now_ms) = (self.now_s(), wayfare_bus::now_ms());
-        let config = &self.house.config;
-        let heartbeat_s = config.heartbeat.as_secs().max(1) as u32;
-        let (auth_s, slow_s) = (config.auth_timeout.as_secs() as u32, config.slow_timeout.as_secs() as u32);
-        let mut beats = Vec::new();
-        let mut ends = Vec::new();
-        for (place, conn) in &self.conns {
-            if conn.is_closing() {
-                if conn.closing_until_s.is_some_and(|until_s| until_s <= now_s) {
-                    conn.wake.notify_one();
-                }
-                continue;
-            }
-            let end = match &conn.bearer {
+        let limits = self.link_limits;
+        let auth_s = self.house.config.auth_timeout.as_secs() as u32;
+        let (mut beats, mut ends) = (Vec::new(), Vec::new());
+        for (place, conn) in &mut self.conns {
+            let by_bearer = match &conn.bearer {
                 None if now_s >= conn.opened_s + auth_s => Some(CloseCode::Unauthorized),
-                None => None,
                 Some((claims, _)) if claims.connection_ends_ms() <= now_ms => Some(CloseCode::TokenExpired),
                 Some((claims, _)) if self.house.verifier.is_revoked(claims) => Some(CloseCode::Revoked),
-                Some(_) if conn.is_blocked() && now_s >= conn.moved_s + slow_s => Some(CloseCode::Slow),
-                Some(_) if conn.stalled_s.is_some_and(|since_s| now_s >= since_s + STALL_S) => Some(CloseCode::Silent),
-                // Two and a half heartbeats; a stream cannot answer, and hyper notices when it is gone.
-                Some(_) if !conn.is_stream() && (now_s - conn.heard_s) * 2 > heartbeat_s * 5 => Some(CloseCode::Silent),
-                Some(_) => None,
+                _ => None,
             };
-            if let Some(code) = end {
-                ends.push((place as u32, code));
-            } else if conn.bearer.is_some() && !conn.is_blocked() && now_s >= conn.sent_s + heartbeat_s {
-                beats.push(place as u32);
+            let health = match (&mut conn.sink, by_bearer) {
+                (Sink::WebSocket(link), _) if link.is_closing() => {
+                    link.wake.notify_one();
+                    continue;
+                }
+                (Sink::Stream(stream), _) if stream.is_over(now_s) => {
+                    stream.wake.notify_one();
+                    continue;
+                }
+                (_, Some(code)) => Health::End(code),
+                (Sink::WebSocket(link), None) => link.health(&limits, now_s),
+                (Sink::Stream(stream), None) if stream.is_stuck(limits.slow_s, now_s) => Health::Cut(CloseCode::Slow),
+                (Sink::Stream(stream), None) if !stream.is_blocked() && now_s >= stream.sent_s + limits.heartbeat_s => {
+                    Health::Quiet
+                }
+                (Sink::Stream(_), None) => Health::Well,
+            };
+            match health {
+                Health::Well => {}
+                Health::Quiet => beats.push(place as u32),
+                Health::End(code) => ends.push((place as u32, code)),
+                Health::Cut(code) => {
+                    metrics::closed(code);
+                    conn.cut();
+                }
             }
         }
         for (place, code) in ends {
-            if code == CloseCode::Slow {
-                // The socket takes nothing: no goodbye would arrive.
-                metrics::closed(code);
-                Self::cut(&mut self.conns[place as usize]);
-            } else {
-                self.end_bearer(place, code);
-            }
+            self.end_bearer(place, code);
         }
         let mut beat = Vec::new();
         write::frame(&mut beat, Opcode::Ping, b"");

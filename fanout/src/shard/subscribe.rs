@@ -10,7 +10,7 @@ use wayfare_wire::messages::watch::{Subscription, ToWatcher};
 use wayfare_wire::topic::Kind;
 use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
 
-use super::conn::{ConnId, Mode, Sink, Sub, SubRef};
+use super::conn::{ConnId, Mode, Sink, Stream, Sub, SubRef};
 use super::state::State;
 use super::topic::Known;
 use super::Start;
@@ -87,7 +87,8 @@ impl State {
                 _ => None,
             })
             .collect();
-        let id = self.add(Sink::Stream { pieces: pieces.clone(), cursors }, Some(bearer), None);
+        let stream = Stream::new(pieces.clone(), cursors, self.now_s());
+        let id = self.add(Sink::Stream(stream), Some(bearer));
         self.answer(id.place, b"retry: 2000\n\n");
         for (alias, (topic, start)) in topics.into_iter().enumerate() {
             self.attach(id.place, topic, Some(alias as u32), start);
@@ -192,9 +193,9 @@ impl State {
         let topic = &mut self.topics[place];
         let ended = topic.known == Known::Ended;
         let conn = &mut self.conns[at.conn as usize];
-        let bytes = if let Sink::Stream { cursors, .. } = &mut conn.sink {
+        let bytes = if let Sink::Stream(stream) = &mut conn.sink {
             let mut bytes = Vec::new();
-            write_id(&mut bytes, cursors, alias, topic.cursor());
+            write_id(&mut bytes, &mut stream.cursors, alias, topic.cursor());
             topic.write_whole_event(&mut bytes, alias);
             Bytes::from(bytes)
         } else {

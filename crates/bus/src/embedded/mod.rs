@@ -51,3 +51,14 @@ pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
         fixes: FixLog::Embedded(Arc::new(fixes)),
     })
 }
+
+/// Opens the fix log alone; nothing is made where there is none.
+pub async fn read_fix_log(config: &EmbeddedConfig) -> Result<FixLog, OpenError> {
+    let path = config.dir.join("fixes.sqlite");
+    if !path.is_file() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(OpenError::Folder { path: path.display().to_string(), source });
+    }
+    let fixes = FixFile::open(&path, config.fix_log, Arc::new(LeaseTable::new(0))).await?;
+    Ok(FixLog::Embedded(Arc::new(fixes)))
+}

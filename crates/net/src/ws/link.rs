@@ -106,6 +106,37 @@ impl Link {
         self.closing_until_s.is_some_and(|until_s| until_s <= now_s)
     }
 
+    /// Writes as much of whole frames as the socket takes now, in one system call; the rest is the caller's to keep or to drop at a
+    /// frame's end ([`Self::keep`]). Nothing may be waiting.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn try_write(&mut self, buffers: &[io::IoSlice<'_>], now_s: u32) -> io::Result<usize> {
+        debug_assert!(!self.is_blocked(), "what waits goes first");
+        self.sent_s = now_s;
+        let written = match buffers {
+            [one] => self.stream.try_write(one),
+            several => self.stream.try_write_vectored(several),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Keeps the rest of a frame that was begun; it goes out before anything else. An empty rest marks the socket as full all the
+    /// same: an empty ping waits, and when it is gone there is room again.
+    pub fn keep(&mut self, rest: &[u8], now_s: u32) {
+        if self.unsent.is_empty() {
+            self.moved_s = now_s;
+        }
+        if rest.is_empty() && self.unsent.is_empty() {
+            write::frame(&mut self.unsent, Opcode::Ping, b"");
+        }
+        self.unsent.extend_from_slice(rest);
+        self.wake.notify_one();
+    }
+
     /// Sends whole frames: now, or behind what already waits. A client that takes nothing any more is cut.
     pub fn send(&mut self, frames: &[u8], now_s: u32) {
         self.sent_s = now_s;

@@ -1,0 +1,59 @@
+//! What must be on the machine, and how it gets there.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::run::{Outcome, root, run, works};
+
+/// Where Debian puts it; the browser tests look here.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// Builds the pages if they are older than their sources.
+pub fn pages() -> Outcome {
+    if !works("npm", &["--version"]) {
+        return Err("the pages need Node.js (20.19 or newer) and npm".into());
+    }
+    let web = root().join("web");
+    let sources = ["package-lock.json", "vite.config.ts", "client/src", "pages"];
+    let newest = sources.iter().filter_map(|source| newest(&web.join(source))).max();
+    let built = newest_in_dist(&web.join("dist/index.html"));
+    if built.is_some() && built > newest {
+        return Ok(());
+    }
+    modules()?;
+    run("web", "npm", &["run", "--silent", "build"])
+}
+
+/// Installs what the pages are built with, if the lock file changed.
+pub fn modules() -> Outcome {
+    let web = root().join("web");
+    let installed = newest(&web.join("node_modules/.package-lock.json"));
+    if installed.is_some() && installed >= newest(&web.join("package-lock.json")) {
+        return Ok(());
+    }
+    run("web", "npm", &["ci", "--no-audit", "--no-fund"])
+}
+
+/// A browser for the browser tests.
+pub fn chromium() -> Outcome {
+    if Path::new(CHROMIUM).exists() {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "chromium"])
+        .map_err(|why| format!("{why}; install Chromium as {CHROMIUM} for the browser tests"))
+}
+
+fn newest_in_dist(path: &Path) -> Option<SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
+
+/// The newest change in a file or a folder.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let metadata = path.metadata().ok()?;
+    if metadata.is_file() {
+        return metadata.modified().ok();
+    }
+    let entries = path.read_dir().ok()?;
+    entries.flatten().filter_map(|entry| newest(&entry.path())).max()
+}

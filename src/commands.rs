@@ -1,0 +1,8 @@
+//! What the command line can do, a file each.
+
+pub mod demo;
+pub mod fixes;
+pub mod key;
+pub mod log;
+pub mod replay;
+pub mod serve;

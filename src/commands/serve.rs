@@ -1,0 +1,27 @@
+//! `wayfare serve`.
+
+use axum::Router;
+use tokio::signal::unix::{SignalKind, signal};
+use wayfare::{Config, House, Recorder};
+
+/// Runs the house until SIGTERM or ctrl-c, then drains it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let (house, first_key) = House::start(&config, Recorder::install()?, Router::new()).await?;
+    if let Some(key) = first_key {
+        println!("The first service key, shown once. It opens everything: keep it like a password.\n\n{}\n", key.0);
+    }
+    println!("Wayfare listens on http://{}/", house.address());
+    until_stopped().await?;
+    house.drain().await;
+    Ok(())
+}
+
+/// Waits for SIGTERM or ctrl-c.
+pub async fn until_stopped() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,525 @@
+//! The configuration: one TOML file, and an environment variable for every key.
+//!
+//! Unknown keys and impossible values are refused by name before anything starts. The sample (`wayfare config`) is made from the
+//! defaults here and the sentences in [`KEYS`]; a test keeps the two together.
+
+#![allow(missing_docs, reason = "every key is documented in KEYS, from which the sample is made")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use wayfare_engine::{LimitsTable, ServiceArea, Vehicle};
+use wayfare_net::bucket::Rate;
+use wayfare_net::origin::AllowedOrigins;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data: Data,
+    pub http: Http,
+    pub log: Log,
+    pub cores: CoresConfig,
+    pub ingest: Ingest,
+    pub fix_log: FixLog,
+    pub fanout: Fanout,
+    pub trips: Trips,
+    pub pages: Pages,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    pub listen: String,
+    pub behind_tls_proxy: bool,
+    pub origins: Vec<String>,
+    pub connections_max: u32,
+    pub head_timeout_s: u32,
+    pub metrics_open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub level: String,
+    pub format: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CoresConfig {
+    pub threads: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    pub flush_interval_ms: u32,
+    pub unflushed_mib_max: u32,
+    pub heartbeat_s: u32,
+    pub auth_timeout_s: u32,
+    pub slow_timeout_s: u32,
+    pub messages_per_second: f32,
+    pub messages_burst: f32,
+    pub fixes_per_message_max: u32,
+    pub drain_spread_s: u32,
+    pub idle_unload_s: u32,
+    pub checkpoint_interval_s: u32,
+    pub accuracy_m_max: f32,
+    pub mock: String,
+    pub service_area: Vec<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FixLog {
+    pub keep_hours: u32,
+    pub mib_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fanout {
+    pub heartbeat_s: u32,
+    pub auth_timeout_s: u32,
+    pub slow_timeout_s: u32,
+    pub topics_per_connection_max: u32,
+    pub topics_per_url_max: u32,
+    pub shard_queue_max: u32,
+    pub drain_spread_s: u32,
+    pub poll_interval_ms: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trips {
+    pub ended_keep_s: u32,
+    pub log_events_max: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pages {
+    pub streets: String,
+    pub basemap_style_url: String,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: "data".into() }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            behind_tls_proxy: false,
+            origins: Vec::new(),
+            connections_max: 100_000,
+            head_timeout_s: 10,
+            metrics_open: false,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: "text".into() }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            flush_interval_ms: 15,
+            unflushed_mib_max: 16,
+            heartbeat_s: 20,
+            auth_timeout_s: 5,
+            slow_timeout_s: 30,
+            messages_per_second: 50.0,
+            messages_burst: 200.0,
+            fixes_per_message_max: 100,
+            drain_spread_s: 10,
+            idle_unload_s: 600,
+            checkpoint_interval_s: 10,
+            accuracy_m_max: 0.0,
+            mock: "reject".into(),
+            service_area: Vec::new(),
+        }
+    }
+}
+
+impl Default for FixLog {
+    fn default() -> Self {
+        Self { keep_hours: 24, mib_max: 4096 }
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            heartbeat_s: 20,
+            auth_timeout_s: 5,
+            slow_timeout_s: 30,
+            topics_per_connection_max: 100,
+            topics_per_url_max: 8,
+            shard_queue_max: 65_536,
+            drain_spread_s: 10,
+            poll_interval_ms: 3000,
+        }
+    }
+}
+
+impl Default for Trips {
+    fn default() -> Self {
+        Self { ended_keep_s: 3600, log_events_max: 100_000 }
+    }
+}
+
+/// Every key and what it means, in the order of the sample.
+pub const KEYS: &[(&str, &str)] = &[
+    ("data.dir", "Folder of the records, the logs and the keys. Back it up, keep it private."),
+    ("http.listen", "Address and port. A public address is refused unless a proxy with TLS stands in front (next key)."),
+    ("http.behind_tls_proxy", "True: a proxy that speaks TLS stands in front, so that tokens never travel in the clear."),
+    ("http.origins", "Web pages of other hosts that may talk to us: exact origins, like \"https://track.example.com\"."),
+    ("http.connections_max", "Most open connections, drivers and watchers together. 1 to 1000000."),
+    ("http.head_timeout_s", "A request head must be complete after this long, seconds. 1 to 120."),
+    ("http.metrics_open", "True: /metrics needs no token. Otherwise one of the roles support, admin or service."),
+    ("log.level", "error, warn, info, debug or trace; or a filter like \"info,wayfare_fanout=debug\"."),
+    ("log.format", "text, or json for machines."),
+    ("cores.threads", "Threads that own connections; 0: one per processor. 0 to 256."),
+    ("ingest.flush_interval_ms", "Shortest time between two flushes of the fix log; an idle log flushes at once. 0 to 1000."),
+    ("ingest.unflushed_mib_max", "Judged fixes that wait for the disk, MiB; beyond it fixes are refused for a while. 1 to 4096."),
+    ("ingest.heartbeat_s", "Something is sent to every driver at least this often, seconds. 1 to 300."),
+    ("ingest.auth_timeout_s", "A driver's hello must arrive within this time, seconds. 1 to 60."),
+    ("ingest.slow_timeout_s", "A driver's socket that takes nothing for this long is cut, seconds. 1 to 300."),
+    ("ingest.messages_per_second", "Messages of one driver, sustained. 0.1 to 1000000."),
+    ("ingest.messages_burst", "Messages of one driver at once. 1 to 1000000."),
+    ("ingest.fixes_per_message_max", "Most fixes in one message. 1 to 1000."),
+    ("ingest.drain_spread_s", "At shutdown drivers are told to come back within this time, seconds. 0 to 300."),
+    ("ingest.idle_unload_s", "A tracker nobody needs leaves memory after this time without a fix, seconds. 10 to 86400."),
+    ("ingest.checkpoint_interval_s", "A tracker that changes is kept whole this often, seconds. 1 to 600."),
+    ("ingest.accuracy_m_max", "Fixes with a larger accuracy radius are rejected, metres; 0: the default of the vehicle. 0 to 10000."),
+    ("ingest.mock", "What to do with positions from a mock provider: reject or accept."),
+    ("ingest.service_area", "Box within which fixes are taken: [south, west, north, east] in degrees; empty: everywhere."),
+    ("fix_log.keep_hours", "Kept fixes are dropped after this time, hours. 1 to 8760."),
+    ("fix_log.mib_max", "Most MiB of kept fixes; full, durable acks are refused. 1 to 1048576."),
+    ("fanout.heartbeat_s", "Something is sent to every watcher at least this often, seconds. 1 to 300."),
+    ("fanout.auth_timeout_s", "A watcher's token must arrive within this time, seconds. 1 to 60."),
+    ("fanout.slow_timeout_s", "A watcher's socket that takes nothing for this long is cut, seconds. 1 to 300."),
+    ("fanout.topics_per_connection_max", "Most topics on one WebSocket. 1 to 10000."),
+    ("fanout.topics_per_url_max", "Most topics of one SSE stream or poll. 1 to 64."),
+    ("fanout.shard_queue_max", "Events between the bus and one thread; beyond it topics are conflated. 16 to 16777216."),
+    ("fanout.drain_spread_s", "At shutdown watchers are told to come back within this time, seconds. 0 to 300."),
+    ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
+    ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
+    ("trips.log_events_max", "Most events kept of one log (of a store, of phases). 100 to 100000000."),
+    ("pages.streets", "GeoJSON file with the streets behind the map; empty: none."),
+    ("pages.basemap_style_url", "MapLibre style used in place of the streets; its host is then contacted by browsers. Empty: none."),
+];
+
+/// Variables that begin like ours and are no keys.
+const OTHER_VARIABLES: &[&str] = &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL"];
+
+impl Config {
+    /// Reads the file (if any), then the environment over it, and checks everything.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let mut table = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+                text.parse::<Table>().with_context(|| format!("the configuration {} is not TOML", path.display()))?
+            }
+            None => Table::new(),
+        };
+        for (name, value) in environment {
+            if !name.starts_with("WAYFARE_") || OTHER_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let key = KEYS.iter().map(|(key, _)| *key).find(|key| variable(key) == name);
+            let Some(key) = key else { bail!("the environment variable {name} stands for no key of the configuration") };
+            set(&mut table, key, &value)?;
+        }
+        let config: Self = table.try_into().map_err(|error: toml::de::Error| {
+            anyhow::anyhow!("the configuration has an unknown key or a wrong value: {}", error.message())
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The documented sample.
+    pub fn sample() -> String {
+        let defaults = Value::try_from(Self::default()).expect("the defaults are TOML");
+        let mut sample = String::from(
+            "# Configuration of Wayfare. Every key is optional; the values here are the defaults.\n\
+             # Each key can be given by an environment variable too: http.listen is WAYFARE_HTTP_LISTEN.\n",
+        );
+        let mut section = "";
+        for (key, meaning) in KEYS {
+            let (begin, name) = key.split_once('.').expect("every key has a section");
+            if begin != section {
+                section = begin;
+                sample.push_str(&format!("\n[{section}]\n"));
+            }
+            sample.push_str(&format!("# {meaning}\n{name} = {}\n", defaults[section][name]));
+        }
+        sample
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let (http, ingest, fanout) = (&self.http, &self.ingest, &self.fanout);
+        self.listen()?;
+        AllowedOrigins::new(http.origins.iter().cloned()).context("http.origins")?;
+        ensure!(matches!(self.log.format.as_str(), "text" | "json"), "log.format is {:?}, not text or json", self.log.format);
+        ensure!(
+            matches!(ingest.mock.as_str(), "reject" | "accept"),
+            "ingest.mock is {:?}, not reject or accept",
+            ingest.mock
+        );
+        self.area()?;
+        let whole: [(&str, u32, u32, u32); 24] = [
+            ("http.connections_max", http.connections_max, 1, 1_000_000),
+            ("http.head_timeout_s", http.head_timeout_s, 1, 120),
+            ("cores.threads", self.cores.threads, 0, 256),
+            ("ingest.flush_interval_ms", ingest.flush_interval_ms, 0, 1000),
+            ("ingest.unflushed_mib_max", ingest.unflushed_mib_max, 1, 4096),
+            ("ingest.heartbeat_s", ingest.heartbeat_s, 1, 300),
+            ("ingest.auth_timeout_s", ingest.auth_timeout_s, 1, 60),
+            ("ingest.slow_timeout_s", ingest.slow_timeout_s, 1, 300),
+            ("ingest.fixes_per_message_max", ingest.fixes_per_message_max, 1, 1000),
+            ("ingest.drain_spread_s", ingest.drain_spread_s, 0, 300),
+            ("ingest.idle_unload_s", ingest.idle_unload_s, 10, 86_400),
+            ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
+            ("fix_log.keep_hours", self.fix_log.keep_hours, 1, 8760),
+            ("fix_log.mib_max", self.fix_log.mib_max, 1, 1_048_576),
+            ("fanout.heartbeat_s", fanout.heartbeat_s, 1, 300),
+            ("fanout.auth_timeout_s", fanout.auth_timeout_s, 1, 60),
+            ("fanout.slow_timeout_s", fanout.slow_timeout_s, 1, 300),
+            ("fanout.topics_per_connection_max", fanout.topics_per_connection_max, 1, 10_000),
+            ("fanout.topics_per_url_max", fanout.topics_per_url_max, 1, 64),
+            ("fanout.shard_queue_max", fanout.shard_queue_max, 16, 16_777_216),
+            ("fanout.drain_spread_s", fanout.drain_spread_s, 0, 300),
+            ("fanout.poll_interval_ms", fanout.poll_interval_ms, 100, 60_000),
+            ("trips.ended_keep_s", self.trips.ended_keep_s, 0, 604_800),
+            ("trips.log_events_max", self.trips.log_events_max, 100, 100_000_000),
+        ];
+        for (key, value, least, most) in whole {
+            ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
+        }
+        let real: [(&str, f32, f32, f32); 3] = [
+            ("ingest.messages_per_second", ingest.messages_per_second, 0.1, 1e6),
+            ("ingest.messages_burst", ingest.messages_burst, 1.0, 1e6),
+            ("ingest.accuracy_m_max", ingest.accuracy_m_max, 0.0, 10_000.0),
+        ];
+        for (key, value, least, most) in real {
+            ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
+        }
+        if !self.pages.streets.is_empty() {
+            let path = Path::new(&self.pages.streets);
+            ensure!(path.is_file(), "pages.streets: there is no file {}", path.display());
+        }
+        Ok(())
+    }
+
+    /// Where to listen.
+    pub fn listen(&self) -> anyhow::Result<SocketAddr> {
+        let text = &self.http.listen;
+        let address: SocketAddr =
+            text.parse().with_context(|| format!("http.listen is {text:?}, not an address and a port"))?;
+        ensure!(
+            address.ip().is_loopback() || self.http.behind_tls_proxy,
+            "http.listen is {address}, which others can reach: tokens would travel in the clear. Put a proxy with TLS in front \
+             and set http.behind_tls_proxy = true, or listen on 127.0.0.1"
+        );
+        Ok(address)
+    }
+
+    fn area(&self) -> anyhow::Result<Option<ServiceArea>> {
+        match self.ingest.service_area[..] {
+            [] => Ok(None),
+            [south, west, north, east] => {
+                let corner = |lat, lon| wayfare_engine::Position::new(lat, lon).context("ingest.service_area");
+                let area = ServiceArea::new().with_box(corner(south, west)?, corner(north, east)?);
+                Ok(Some(area.context("ingest.service_area")?))
+            }
+            _ => bail!("ingest.service_area has {} numbers, it must have none or four", self.ingest.service_area.len()),
+        }
+    }
+
+    /// What is believed of a fix.
+    fn limits(&self) -> anyhow::Result<LimitsTable> {
+        let mut table = LimitsTable::default();
+        for vehicle in Vehicle::ALL {
+            let mut limits = table.get(vehicle).clone();
+            if self.ingest.accuracy_m_max > 0.0 {
+                limits.accuracy_m = self.ingest.accuracy_m_max;
+            }
+            if self.ingest.mock == "accept" {
+                limits.mock = wayfare_engine::MockPolicy::Accept;
+            }
+            table.set(vehicle, limits).context("ingest.accuracy_m_max")?;
+        }
+        Ok(table)
+    }
+
+    /// For the room of that name.
+    pub fn ingest(&self) -> anyhow::Result<wayfare_ingest::IngestConfig> {
+        let ingest = &self.ingest;
+        let seconds = |value: u32| Duration::from_secs(u64::from(value));
+        Ok(wayfare_ingest::IngestConfig {
+            node: "node-1".into(),
+            flush_interval: Duration::from_millis(u64::from(ingest.flush_interval_ms)),
+            unflushed_bytes_max: (ingest.unflushed_mib_max as usize) << 20,
+            heartbeat: seconds(ingest.heartbeat_s),
+            auth_timeout: seconds(ingest.auth_timeout_s),
+            slow_timeout: seconds(ingest.slow_timeout_s),
+            messages: Rate { per_second: ingest.messages_per_second, burst: ingest.messages_burst },
+            fixes_max: ingest.fixes_per_message_max as usize,
+            drain_spread: seconds(ingest.drain_spread_s),
+            idle_unload: seconds(ingest.idle_unload_s),
+            checkpoint_interval: seconds(ingest.checkpoint_interval_s),
+            limits: self.limits()?,
+            area: self.area()?,
+        })
+    }
+
+    /// For the room of that name.
+    pub fn fanout(&self) -> wayfare_fanout::FanoutConfig {
+        let fanout = &self.fanout;
+        let seconds = |value: u32| Duration::from_secs(u64::from(value));
+        wayfare_fanout::FanoutConfig {
+            heartbeat: seconds(fanout.heartbeat_s),
+            auth_timeout: seconds(fanout.auth_timeout_s),
+            slow_timeout: seconds(fanout.slow_timeout_s),
+            topics_per_connection: fanout.topics_per_connection_max as usize,
+            topics_per_url: fanout.topics_per_url_max as usize,
+            shard_queue: fanout.shard_queue_max as usize,
+            drain_spread: seconds(fanout.drain_spread_s),
+            poll_interval: Duration::from_millis(u64::from(fanout.poll_interval_ms)),
+        }
+    }
+
+    /// For the room of that name.
+    pub fn api(&self) -> wayfare_api::ApiConfig {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        wayfare_api::ApiConfig {
+            database: self.data.dir.join("records.sqlite"),
+            streets: some(&self.pages.streets).map(PathBuf::from),
+            basemap_style_url: some(&self.pages.basemap_style_url),
+            ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
+        }
+    }
+
+    /// For the corridor.
+    pub fn bus(&self) -> wayfare_bus::EmbeddedConfig {
+        wayfare_bus::EmbeddedConfig {
+            dir: self.data.dir.clone(),
+            fix_log: wayfare_bus::FixLogLimits {
+                keep_ms: i64::from(self.fix_log.keep_hours) * 3_600_000,
+                bytes_max: u64::from(self.fix_log.mib_max) << 20,
+            },
+            log_events_max: u64::from(self.trips.log_events_max),
+        }
+    }
+}
+
+/// The environment variable of a key.
+fn variable(key: &str) -> String {
+    format!("WAYFARE_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// Sets a key from text, in the type that its default has.
+fn set(table: &mut Table, key: &str, text: &str) -> anyhow::Result<()> {
+    let defaults = Value::try_from(Config::default()).expect("the defaults are TOML");
+    let (section, name) = key.split_once('.').expect("every key has a section");
+    let wrong = || format!("{} is {text:?}, which does not fit {key}", variable(key));
+    let value = match &defaults[section][name] {
+        Value::String(_) => Value::String(text.to_owned()),
+        Value::Array(_) => {
+            let parsed: Table = format!("list = {text}").parse().with_context(wrong)?;
+            parsed["list"].clone()
+        }
+        Value::Integer(_) => Value::Integer(text.parse().with_context(wrong)?),
+        Value::Float(_) => Value::Float(text.parse().with_context(wrong)?),
+        Value::Boolean(_) => Value::Boolean(text.parse().with_context(wrong)?),
+        other => bail!("{key} has no form for the environment: {other}"),
+    };
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(section) = section else { bail!("{key}: its section is no table") };
+    section.insert(name.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let file = std::env::temp_dir().join(format!("wayfare-config-{:?}.toml", std::thread::current().id()));
+        std::fs::write(&file, toml)?;
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let loaded = Config::load(Some(&file), environment);
+        std::fs::remove_file(file)?;
+        loaded
+    }
+
+    #[test]
+    fn the_sample_documents_every_key_and_reads_back_as_the_defaults() {
+        let defaults = Value::try_from(Config::default()).unwrap();
+        let mut keys: Vec<String> = Vec::new();
+        for (section, values) in defaults.as_table().unwrap() {
+            keys.extend(values.as_table().unwrap().keys().map(|name| format!("{section}.{name}")));
+        }
+        let mut documented: Vec<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        keys.sort();
+        documented.sort();
+        assert_eq!(documented, keys);
+        assert_eq!(load(&Config::sample(), &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_environment_stands_above_the_file() {
+        let environment = [("WAYFARE_HTTP_LISTEN", "127.0.0.1:9"), ("WAYFARE_HTTP_ORIGINS", r#"["https://a.example"]"#)];
+        let config = load("[http]\nlisten = \"127.0.0.1:1\"\n", &environment).unwrap();
+        assert_eq!((config.http.listen.as_str(), config.http.origins.len()), ("127.0.0.1:9", 1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_by_name() {
+        let check = |toml: &str, environment: &[(&str, &str)], name: &str| {
+            let error = format!("{:#}", load(toml, environment).unwrap_err());
+            assert!(error.contains(name), "{error:?} should name {name}");
+        };
+        check("[http]\nlisten = \"nonsense\"", &[], "http.listen");
+        check("[http]\nlisten = \"0.0.0.0:80\"", &[], "behind_tls_proxy");
+        check("[http]\nlisen = \"127.0.0.1:80\"", &[], "lisen");
+        check("[htp]\n", &[], "htp");
+        check("[http]\norigins = [\"*\"]", &[], "http.origins");
+        check("[ingest]\nflush_interval_ms = 1001", &[], "ingest.flush_interval_ms");
+        check("[ingest]\nmessages_burst = 0.0", &[], "ingest.messages_burst");
+        check("[ingest]\nmessages_per_second = nan", &[], "ingest.messages_per_second");
+        check("[ingest]\nmock = \"maybe\"", &[], "ingest.mock");
+        check("[ingest]\nservice_area = [1.0]", &[], "ingest.service_area");
+        check("[ingest]\nservice_area = [1.0, 2.0, 300.0, 4.0]", &[], "ingest.service_area");
+        check("[log]\nformat = \"xml\"", &[], "log.format");
+        check("[pages]\nstreets = \"/nowhere.geojson\"", &[], "pages.streets");
+        check("", &[("WAYFARE_HTTP_LISEN", "x")], "WAYFARE_HTTP_LISEN");
+        check("", &[("WAYFARE_CORES_THREADS", "many")], "cores.threads");
+        check("", &[("WAYFARE_CORES_THREADS", "-1")], "wrong value");
+        check("data = 7", &[], "wrong value");
+    }
+}

@@ -1,0 +1,139 @@
+//! The assembled house: all rooms in one process.
+//!
+//! [`House::start`] opens the corridor, lets the records and the trackers come back, and opens the door last;
+//! [`House::drain`] goes the other way. The binary adds a command line, tests and benches use this directly.
+
+pub mod config;
+mod cross_origin;
+mod health;
+mod keyring;
+mod pages;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use wayfare_api::{Api, FirstKey};
+use wayfare_bus::Bus;
+use wayfare_fanout::Fanout;
+use wayfare_ingest::Ingest;
+use wayfare_net::cores::Cores;
+use wayfare_net::origin::AllowedOrigins;
+use wayfare_net::serve::{ServeLimits, serve};
+use wayfare_net::tokens::Verifier;
+
+pub use config::Config;
+pub use health::Recorder;
+
+/// Each part of the drain may take this long.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// A running house.
+pub struct House {
+    address: SocketAddr,
+    bus: Bus,
+    api: Api,
+    ingest: Arc<Ingest>,
+    fanout: Arc<Fanout>,
+    cores: Cores,
+    stop: watch::Sender<bool>,
+    /// The listener, the relay, the sweeper.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl House {
+    /// Starts all roles. Returns the first service key if this is the first start with this data folder.
+    ///
+    /// # Errors
+    /// What cannot be opened, by name.
+    pub async fn start(config: &Config, recorder: Recorder, extra: Router) -> anyhow::Result<(Self, Option<FirstKey>)> {
+        let listen = config.listen()?;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr()?;
+        let bus = Bus::embedded(config.bus()).await?;
+        let verifier = Arc::new(Verifier::new());
+        let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = vec![tokio::spawn(keyring::follow(bus.clone(), Arc::clone(&verifier), stopped.clone()))];
+
+        // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
+        let (api, first_key) =
+            Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone()).await?;
+        let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
+        let ingest =
+            Ingest::start(config.ingest()?, bus.clone(), Arc::clone(&verifier), origins.clone(), &cores).await?;
+        let fanout =
+            Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
+
+        let health = health::routes(health::Health {
+            api: api.clone(),
+            bus: bus.clone(),
+            verifier,
+            recorder,
+            metrics_open: config.http.metrics_open,
+            stopped: stopped.clone(),
+        });
+        let app = Router::new()
+            .merge(api.routes())
+            .merge(ingest.routes())
+            .merge(fanout.routes())
+            .merge(health)
+            .merge(extra)
+            .fallback(pages::page)
+            .layer(axum::middleware::from_fn_with_state(origins, cross_origin::answer))
+            .layer(axum::middleware::map_response(pages::harden));
+        let limits = ServeLimits {
+            connections_max: config.http.connections_max as usize,
+            head_timeout: Duration::from_secs(u64::from(config.http.head_timeout_s)),
+            ..ServeLimits::default()
+        };
+        tasks.push(tokio::spawn(serve(listener, app, limits, stopped.clone())));
+        let relay = api.clone();
+        let relay_stop = stopped.clone();
+        tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
+        tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
+        tracing::info!(%address, threads = cores.count(), "the house is open");
+        Ok((Self { address, bus, api, ingest, fanout, cores, stop, tasks }, first_key))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the house: no more connections, what was read is judged, kept and acked, drivers and then watchers are told when to come back.
+    pub async fn drain(self) {
+        tracing::info!("the house is closing");
+        let _ = self.stop.send(true);
+        self.ingest.drain(DRAIN).await;
+        self.fanout.drain(DRAIN).await;
+        for task in self.tasks {
+            if tokio::time::timeout(DRAIN, task).await.is_err() {
+                tracing::info!("a part of the house did not close in time");
+            }
+        }
+        self.api.close().await;
+        self.bus.close().await;
+        drop((self.ingest, self.fanout));
+        // The threads end when their shards have; waiting for them must not block this one.
+        let _ = tokio::task::spawn_blocking(move || drop(self.cores)).await;
+        tracing::info!("the house is closed");
+    }
+}
+
+/// Lets what is past its time go.
+async fn sweep(bus: Bus, recorder: Recorder, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        bus.sweep().await;
+        recorder.upkeep();
+    }
+}
