@@ -17,7 +17,7 @@ pub mod field {
     pub const POSITION: &str = "position";
     /// Arrival at the drop-off.
     pub const ETA: &str = "eta";
-    /// Stops left before and including this trip's drop-off.
+    /// Stops the driver makes before this drop-off.
     pub const STOPS_LEFT: &str = "stops_left";
     /// Since when nothing was heard of the driver.
     pub const SILENT_SINCE_MS: &str = "silent_since_ms";

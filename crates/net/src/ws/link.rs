@@ -38,6 +38,8 @@ pub struct Link {
     pub sent_s: u32,
     /// When something was last heard.
     pub heard_s: u32,
+    /// When a ping last went out because nothing was heard: a client that only listens must be asked, however much it is sent.
+    pinged_s: u32,
     stalled_s: Option<u32>,
     messages: Bucket,
     closing_until_s: Option<u32>,
@@ -60,7 +62,7 @@ pub struct LinkLimits {
 pub enum Health {
     /// All is well.
     Well,
-    /// Nothing was sent for a while: send a heartbeat.
+    /// Nothing was sent, or nothing heard, for a while: send a ping and a heartbeat.
     Quiet,
     /// End it, saying why.
     End(CloseCode),
@@ -83,6 +85,7 @@ impl Link {
             moved_s: now_s,
             sent_s: now_s,
             heard_s: now_s,
+            pinged_s: now_s,
             stalled_s: None,
             messages: Bucket::full(limits.messages, Instant::now()),
             closing_until_s: None,
@@ -195,7 +198,7 @@ impl Link {
     }
 
     /// Looks at the clocks.
-    pub fn health(&self, limits: &LinkLimits, now_s: u32) -> Health {
+    pub fn health(&mut self, limits: &LinkLimits, now_s: u32) -> Health {
         if self.is_closing() {
             return Health::Well;
         }
@@ -206,7 +209,9 @@ impl Link {
         if stalled || (now_s - self.heard_s) * 2 > limits.heartbeat_s * 5 {
             return Health::End(CloseCode::Silent);
         }
-        if !self.is_blocked() && now_s >= self.sent_s + limits.heartbeat_s {
+        let unheard = now_s >= self.heard_s.max(self.pinged_s) + limits.heartbeat_s;
+        if !self.is_blocked() && (unheard || now_s >= self.sent_s + limits.heartbeat_s) {
+            self.pinged_s = now_s;
             return Health::Quiet;
         }
         Health::Well
