@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use wayfare_bus::{Bus, EmbeddedConfig, Fence, Fields, FixLogLimits};
 use wayfare_engine::{
-    Batch, Effect, Fence as StopFence, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position, RawFix, StopKind,
-    StraightLine, Tracker, TripId, Vehicle, World,
+    Batch, Effect, Fence as StopFence, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position, RawFix,
+    StopKind, StraightLine, Tracker, TripId, Vehicle, World,
 };
 use wayfare_wire::codec::{Codec, from_driver};
 
 const FIX: &[u8] = br#"{"type":"fixes","seq":1842,"fixes":[{"lat":41.141412,"lon":-8.618643,"t_ms":1763686800123,"accuracy_m":6,"speed_mps":8.2,"heading_deg":93}]}"#;
 
-const POSITION: &str = r#"{"lat":41.141412,"lon":-8.618643,"heading_deg":93,"speed_mps":8.2,"accuracy_m":6,"t_ms":1763686800123}"#;
+const POSITION: &str =
+    r#"{"lat":41.141412,"lon":-8.618643,"heading_deg":93,"speed_mps":8.2,"accuracy_m":6,"t_ms":1763686800123}"#;
 
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");

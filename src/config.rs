@@ -190,17 +190,32 @@ impl Default for Trips {
 /// Every key and what it means, in the order of the sample.
 pub const KEYS: &[(&str, &str)] = &[
     ("data.dir", "Folder of the records, the logs and the keys. Back it up, keep it private."),
-    ("http.listen", "Address and port. A public address is refused unless a proxy with TLS stands in front (next key)."),
-    ("http.behind_tls_proxy", "True: a proxy that speaks TLS stands in front, so that tokens never travel in the clear."),
-    ("http.origins", "Web pages of other hosts that may talk to us: exact origins, like \"https://track.example.com\"."),
+    (
+        "http.listen",
+        "Address and port. A public address is refused unless a proxy with TLS stands in front (next key).",
+    ),
+    (
+        "http.behind_tls_proxy",
+        "True: a proxy that speaks TLS stands in front, so that tokens never travel in the clear.",
+    ),
+    (
+        "http.origins",
+        "Web pages of other hosts that may talk to us: exact origins, like \"https://track.example.com\".",
+    ),
     ("http.connections_max", "Most open connections, drivers and watchers together. 1 to 1000000."),
     ("http.head_timeout_s", "A request head must be complete after this long, seconds. 1 to 120."),
     ("http.metrics_open", "True: /metrics needs no token. Otherwise one of the roles support, admin or service."),
     ("log.level", "error, warn, info, debug or trace; or a filter like \"info,wayfare_fanout=debug\"."),
     ("log.format", "text, or json for machines."),
     ("cores.threads", "Threads that own connections; 0: one per processor. 0 to 256."),
-    ("ingest.flush_interval_ms", "Shortest time between two flushes of the fix log; an idle log flushes at once. 0 to 1000."),
-    ("ingest.unflushed_mib_max", "Judged fixes that wait for the disk, MiB; beyond it fixes are refused for a while. 1 to 4096."),
+    (
+        "ingest.flush_interval_ms",
+        "Shortest time between two flushes of the fix log; an idle log flushes at once. 0 to 1000.",
+    ),
+    (
+        "ingest.unflushed_mib_max",
+        "Judged fixes that wait for the disk, MiB; beyond it fixes are refused for a while. 1 to 4096.",
+    ),
     ("ingest.heartbeat_s", "Something is sent to every driver at least this often, seconds. 1 to 300."),
     ("ingest.auth_timeout_s", "A driver's hello must arrive within this time, seconds. 1 to 60."),
     ("ingest.slow_timeout_s", "A driver's socket that takes nothing for this long is cut, seconds. 1 to 300."),
@@ -208,11 +223,20 @@ pub const KEYS: &[(&str, &str)] = &[
     ("ingest.messages_burst", "Messages of one driver at once. 1 to 1000000."),
     ("ingest.fixes_per_message_max", "Most fixes in one message. 1 to 1000."),
     ("ingest.drain_spread_s", "At shutdown drivers are told to come back within this time, seconds. 0 to 300."),
-    ("ingest.idle_unload_s", "A tracker nobody needs leaves memory after this time without a fix, seconds. 10 to 86400."),
+    (
+        "ingest.idle_unload_s",
+        "A tracker nobody needs leaves memory after this time without a fix, seconds. 10 to 86400.",
+    ),
     ("ingest.checkpoint_interval_s", "A tracker that changes is kept whole this often, seconds. 1 to 600."),
-    ("ingest.accuracy_m_max", "Fixes with a larger accuracy radius are rejected, metres; 0: the default of the vehicle. 0 to 10000."),
+    (
+        "ingest.accuracy_m_max",
+        "Fixes with a larger accuracy radius are rejected, metres; 0: the default of the vehicle. 0 to 10000.",
+    ),
     ("ingest.mock", "What to do with positions from a mock provider: reject or accept."),
-    ("ingest.service_area", "Box within which fixes are taken: [south, west, north, east] in degrees; empty: everywhere."),
+    (
+        "ingest.service_area",
+        "Box within which fixes are taken: [south, west, north, east] in degrees; empty: everywhere.",
+    ),
     ("fix_log.keep_hours", "Kept fixes are dropped after this time, hours. 1 to 8760."),
     ("fix_log.mib_max", "Most MiB of kept fixes; full, durable acks are refused. 1 to 1048576."),
     ("fanout.heartbeat_s", "Something is sent to every watcher at least this often, seconds. 1 to 300."),
@@ -220,13 +244,19 @@ pub const KEYS: &[(&str, &str)] = &[
     ("fanout.slow_timeout_s", "A watcher's socket that takes nothing for this long is cut, seconds. 1 to 300."),
     ("fanout.topics_per_connection_max", "Most topics on one WebSocket. 1 to 10000."),
     ("fanout.topics_per_url_max", "Most topics of one SSE stream or poll. 1 to 64."),
-    ("fanout.shard_queue_max", "Events between the bus and one thread; beyond it topics are conflated. 16 to 16777216."),
+    (
+        "fanout.shard_queue_max",
+        "Events between the bus and one thread; beyond it topics are conflated. 16 to 16777216.",
+    ),
     ("fanout.drain_spread_s", "At shutdown watchers are told to come back within this time, seconds. 0 to 300."),
     ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.log_events_max", "Most events kept of one log (of a store, of phases). 100 to 100000000."),
     ("pages.streets", "GeoJSON file with the streets behind the map; empty: none."),
-    ("pages.basemap_style_url", "MapLibre style used in place of the streets; its host is then contacted by browsers. Empty: none."),
+    (
+        "pages.basemap_style_url",
+        "MapLibre style used in place of the streets; its host is then contacted by browsers. Empty: none.",
+    ),
 ];
 
 /// Variables that begin like ours and are no keys.
@@ -234,10 +264,7 @@ const OTHER_VARIABLES: &[&str] = &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TO
 
 impl Config {
     /// Reads the file (if any), then the environment over it, and checks everything.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
         let mut table = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -251,7 +278,9 @@ impl Config {
                 continue;
             }
             let key = KEYS.iter().map(|(key, _)| *key).find(|key| variable(key) == name);
-            let Some(key) = key else { bail!("the environment variable {name} stands for no key of the configuration") };
+            let Some(key) = key else {
+                bail!("the environment variable {name} stands for no key of the configuration")
+            };
             set(&mut table, key, &value)?;
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
@@ -284,7 +313,11 @@ impl Config {
         let (http, ingest, fanout) = (&self.http, &self.ingest, &self.fanout);
         self.listen()?;
         AllowedOrigins::new(http.origins.iter().cloned()).context("http.origins")?;
-        ensure!(matches!(self.log.format.as_str(), "text" | "json"), "log.format is {:?}, not text or json", self.log.format);
+        ensure!(
+            matches!(self.log.format.as_str(), "text" | "json"),
+            "log.format is {:?}, not text or json",
+            self.log.format
+        );
         ensure!(
             matches!(ingest.mock.as_str(), "reject" | "accept"),
             "ingest.mock is {:?}, not reject or accept",
@@ -493,7 +526,8 @@ mod tests {
 
     #[test]
     fn the_environment_stands_above_the_file() {
-        let environment = [("WAYFARE_HTTP_LISTEN", "127.0.0.1:9"), ("WAYFARE_HTTP_ORIGINS", r#"["https://a.example"]"#)];
+        let environment =
+            [("WAYFARE_HTTP_LISTEN", "127.0.0.1:9"), ("WAYFARE_HTTP_ORIGINS", r#"["https://a.example"]"#)];
         let config = load("[http]\nlisten = \"127.0.0.1:1\"\n", &environment).unwrap();
         assert_eq!((config.http.listen.as_str(), config.http.origins.len()), ("127.0.0.1:9", 1));
     }

@@ -18,7 +18,10 @@ pub async fn answer(State(origins): State<AllowedOrigins>, request: Request, nex
         let headers = response.headers_mut();
         let fixed = [
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match, if-none-match, last-event-id"),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "authorization, content-type, if-match, if-none-match, last-event-id",
+            ),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ];
         for (name, value) in fixed {

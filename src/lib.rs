@@ -62,13 +62,11 @@ impl House {
         let mut tasks = vec![tokio::spawn(keyring::follow(bus.clone(), Arc::clone(&verifier), stopped.clone()))];
 
         // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
-        let (api, first_key) =
-            Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone()).await?;
+        let (api, first_key) = Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone()).await?;
         let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
         let ingest =
             Ingest::start(config.ingest()?, bus.clone(), Arc::clone(&verifier), origins.clone(), &cores).await?;
-        let fanout =
-            Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
+        let fanout = Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
 
         let health = health::routes(health::Health {
             api: api.clone(),

@@ -97,10 +97,12 @@ pub async fn meta(db: &Database, name: &str) -> Result<Option<String>, DatabaseE
 
 /// Sets a value of the `meta` table.
 pub async fn set_meta(write: &mut Write, name: &str, value: &str) -> Result<(), DatabaseError> {
-    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(name)
-        .bind(value)
-        .execute(&mut **write)
-        .await?;
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(&mut **write)
+    .await?;
     Ok(())
 }

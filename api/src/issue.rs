@@ -8,9 +8,9 @@ use wayfare_net::tokens::Signer;
 use wayfare_wire::claims::ISSUER;
 use wayfare_wire::{Claims, Role, TokenKind, ids};
 
-use crate::{ApiConfig, House};
 use crate::db::{self, Database, DatabaseError, Write};
 use crate::ids::random;
+use crate::{ApiConfig, House};
 
 /// A ticket is meant to be used at once.
 const TICKET_S: i64 = 20;

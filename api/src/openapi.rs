@@ -74,7 +74,8 @@ mod tests {
                 }
             }
         }
-        let mut table: Vec<_> = TABLE.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+        let mut table: Vec<_> =
+            TABLE.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
         guarded.sort();
         table.sort();
         assert_eq!(guarded, table);

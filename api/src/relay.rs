@@ -68,8 +68,7 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
             if let (Some(store), true) = (trip.store, *cause != Cause::Access) {
                 let (event_id, payload) = project::store_event(trip);
                 let entity = trip.id.to_string();
-                let event =
-                    Append { entity: &entity, number: trip.version, event_id: &event_id, payload: &payload };
+                let event = Append { entity: &entity, number: trip.version, event_id: &event_id, payload: &payload };
                 house.bus.logs.append(&Topic::Store(store).to_string(), event).await?;
             }
         }
@@ -125,9 +124,10 @@ async fn revocations(house: &House) -> Result<Vec<(String, i64)>, DatabaseError>
             .bind(now_s)
             .fetch_all(house.db.read())
             .await?;
-    let bearers: Vec<(String, i64)> = sqlx::query_as("SELECT name, CAST(value AS BIGINT) FROM meta WHERE name LIKE 'revoked:%'")
-        .fetch_all(house.db.read())
-        .await?;
+    let bearers: Vec<(String, i64)> =
+        sqlx::query_as("SELECT name, CAST(value AS BIGINT) FROM meta WHERE name LIKE 'revoked:%'")
+            .fetch_all(house.db.read())
+            .await?;
     let strip = |(name, before_s): (String, i64)| (name.trim_start_matches("revoked:").to_owned(), before_s);
     Ok(tokens.into_iter().chain(bearers.into_iter().map(strip)).collect())
 }

@@ -13,7 +13,8 @@ pub fn may_watch(claims: &Claims, topic: &Topic, access: Option<&Members>) -> bo
         return true;
     }
     let names = |name| access.and_then(|members| members.get(name));
-    let named = |name| names(name).is_some_and(|value| serde_json::from_slice::<&str>(value).is_ok_and(|id| id == claims.sub));
+    let named =
+        |name| names(name).is_some_and(|value| serde_json::from_slice::<&str>(value).is_ok_and(|id| id == claims.sub));
     match (topic, claims.role) {
         (Topic::Trip(_), Role::Customer) => named(field::CUSTOMER),
         (Topic::Trip(_) | Topic::TripOps(_), Role::Store) => named(field::STORE),

@@ -127,4 +127,3 @@ impl Fanout {
         &self.shards[turn % self.shards.len()]
     }
 }
-

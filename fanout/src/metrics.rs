@@ -37,7 +37,10 @@ impl Counters {
 pub fn describe() {
     describe_counter!("wayfare_frames_offered_total", "Deltas, counted once per subscription of their topic");
     describe_counter!("wayfare_frames_delivered_total", "Deltas written to a watcher in step");
-    describe_counter!("wayfare_frames_covered_total", "Deltas left out because the watcher was behind; a snapshot covers them");
+    describe_counter!(
+        "wayfare_frames_covered_total",
+        "Deltas left out because the watcher was behind; a snapshot covers them"
+    );
     describe_counter!("wayfare_snapshots_total", "Snapshots written to watchers");
     describe_counter!("wayfare_watch_bytes_total", "Bytes written to watchers, WebSocket framing included");
     describe_counter!("wayfare_watch_writes_total", "System calls that wrote to watchers");

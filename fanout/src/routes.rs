@@ -127,7 +127,9 @@ pub async fn look(house: &House, claims: &Claims, topic: Topic) -> Result<Seen, 
     let seen = match topic.kind() {
         Kind::Log => allowed.then_some(Seen::Log),
         Kind::State if !allowed => None,
-        Kind::State => house.bus.topics.read(&name).await.map(|seen| if seen.ended { Seen::Over(seen) } else { Seen::Live(seen) }),
+        Kind::State => {
+            house.bus.topics.read(&name).await.map(|seen| if seen.ended { Seen::Over(seen) } else { Seen::Live(seen) })
+        }
     };
     match seen {
         Some(seen) => Ok(seen),

@@ -71,11 +71,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs a shard until it was drained and its last connection is gone, or its commands ended.
 pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<Command>) {
     let mut subscriber = house.bus.topics.subscriber(house.config.shard_queue);
-    let shard = Rc::new(Shard {
-        state: RefCell::new(State::new(index, Arc::clone(&house))),
-        house,
-        wants: Notify::new(),
-    });
+    let shard =
+        Rc::new(Shard { state: RefCell::new(State::new(index, Arc::clone(&house))), house, wants: Notify::new() });
     let mut events = Vec::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -152,12 +152,7 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
 }
 
 /// Appends until it succeeds. While it does not, those who wait are told once, and send again later.
-async fn append(
-    house: &House,
-    shards: &[mpsc::Sender<Command>],
-    gathers: &mut [Gather],
-    record: Flush,
-) -> Vec<usize> {
+async fn append(house: &House, shards: &[mpsc::Sender<Command>], gathers: &mut [Gather], record: Flush) -> Vec<usize> {
     loop {
         let error = match house.bus.fixes.append(&record).await {
             Ok(receipt) => return receipt.refused,

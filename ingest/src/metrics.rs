@@ -6,8 +6,17 @@ use wayfare_wire::CloseCode;
 
 /// Codes of verdicts in the order of their counters.
 const CODES: [&str; 11] = [
-    "accepted", "late", "invalid", "duplicate", "future", "stale", "off_shift", "outside_area", "inaccurate",
-    "implausible_speed", "mock",
+    "accepted",
+    "late",
+    "invalid",
+    "duplicate",
+    "future",
+    "stale",
+    "off_shift",
+    "outside_area",
+    "inaccurate",
+    "implausible_speed",
+    "mock",
 ];
 
 /// Counters of one shard, added up locally and handed to the recorder once a second: nothing per fix.

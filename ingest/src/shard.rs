@@ -91,11 +91,8 @@ const PLAN_QUEUE: usize = 16_384;
 /// Runs a shard until it was drained and its last connection is gone, or its commands ended.
 pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<Command>) {
     let mut plans = house.bus.topics.subscriber(PLAN_QUEUE);
-    let shard = Rc::new(Shard {
-        state: RefCell::new(State::new(index, Arc::clone(&house))),
-        house,
-        wants: Notify::new(),
-    });
+    let shard =
+        Rc::new(Shard { state: RefCell::new(State::new(index, Arc::clone(&house))), house, wants: Notify::new() });
     let mut events = Vec::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -40,11 +40,7 @@ pub async fn by_id_in<R: Record>(write: &mut Write, id: &str) -> Result<Option<R
     Ok(doc.map(|doc| serde_json::from_str(&doc)).transpose()?)
 }
 
-pub async fn page<R: Record>(
-    db: &Database,
-    after: (i64, &str),
-    limit: i64,
-) -> Result<Vec<R>, DatabaseError> {
+pub async fn page<R: Record>(db: &Database, after: (i64, &str), limit: i64) -> Result<Vec<R>, DatabaseError> {
     let docs: Vec<String> =
         sqlx::query_scalar(R::PAGE).bind(after.0).bind(after.1).bind(limit).fetch_all(db.read()).await?;
     docs.iter().map(|doc| Ok(serde_json::from_str(doc)?)).collect()

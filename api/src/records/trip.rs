@@ -306,12 +306,7 @@ pub struct Filter {
 }
 
 /// A page of trips, newest first, before `(created_ms, id)`.
-pub async fn list(
-    db: &Database,
-    filter: &Filter,
-    before: (i64, &str),
-    limit: i64,
-) -> Result<Vec<Trip>, DatabaseError> {
+pub async fn list(db: &Database, filter: &Filter, before: (i64, &str), limit: i64) -> Result<Vec<Trip>, DatabaseError> {
     let docs: Vec<String> = sqlx::query_scalar(
         "SELECT doc FROM trip WHERE (created_ms, id) < ($1, $2)
          AND ($3 IS NULL OR store = $3) AND ($4 IS NULL OR driver = $4) AND ($5 IS NULL OR customer = $5)

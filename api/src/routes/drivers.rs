@@ -78,8 +78,7 @@ pub async fn update(
     Body(change): Body<DriverChange>,
 ) -> Result<Json<Driver>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
-    let mut driver: Driver =
-        table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
+    let mut driver: Driver = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     check_version(&headers, driver.version)?;
     driver.change(change, wayfare_bus::now_ms())?;
     table::update(&mut write, &driver).await.map_err(fault)?.map_err(|_| lost())?;
@@ -90,8 +89,7 @@ pub async fn update(
 #[utoipa::path(post, path = "/v1/drivers/{id}/revoke", tag = "drivers", params(("id" = String, Path)), responses((status = 200, body = Driver)))]
 pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Driver>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
-    let mut driver: Driver =
-        table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
+    let mut driver: Driver = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     if driver.revoked_ms.is_some() {
         return Ok(Json(driver));
     }

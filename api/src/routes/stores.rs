@@ -70,8 +70,7 @@ pub async fn update(
 ) -> Result<Json<Store>, Refusal> {
     check_own(&bearer, &id)?;
     let mut write = house.db.write().await.map_err(fault)?;
-    let mut store: Store =
-        table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
+    let mut store: Store = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     check_version(&headers, store.version)?;
     store.change(change)?;
     table::update(&mut write, &store).await.map_err(fault)?.map_err(|_| lost())?;
@@ -83,8 +82,7 @@ pub async fn update(
 #[utoipa::path(post, path = "/v1/stores/{id}/revoke", tag = "stores", params(("id" = String, Path)), responses((status = 200, body = Store)))]
 pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Store>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
-    let mut store: Store =
-        table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
+    let mut store: Store = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     if store.revoked_ms.is_some() {
         return Ok(Json(store));
     }

@@ -12,13 +12,13 @@ use wayfare_wire::{ErrorCode, Role};
 
 use super::trips::change_trip;
 use super::{drivers, stores};
+use crate::House;
 use crate::bearer::Bearer;
 use crate::db::{self, DatabaseError, Write};
 use crate::input::{Body, check_own_id, fault, invalid};
 use crate::issue::{self, Issued, Ticket};
 use crate::outbox::{self, Cause};
 use crate::records::trip;
-use crate::House;
 
 /// A token to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -138,13 +138,14 @@ pub async fn revoke(
     if known.is_none() {
         outbox::put_revoked(&mut write, &id, REVOKED_FOR_EVER).await.map_err(fault)?;
     }
-    if let (true, Some(mut trip)) = (role == Role::Share.name(), trip::by_id_in(&mut write, &sub).await.map_err(fault)?) {
-        if trip.is_live() && trip.shares.contains(&id) {
-            trip.shares.retain(|share| *share != id);
-            trip.version += 1;
-            trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| super::lost())?;
-            outbox::put_trip(&mut write, &trip, Cause::Access).await.map_err(fault)?;
-        }
+    if let (true, Some(mut trip)) = (role == Role::Share.name(), trip::by_id_in(&mut write, &sub).await.map_err(fault)?)
+        && trip.is_live()
+        && trip.shares.contains(&id)
+    {
+        trip.shares.retain(|share| *share != id);
+        trip.version += 1;
+        trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| super::lost())?;
+        outbox::put_trip(&mut write, &trip, Cause::Access).await.map_err(fault)?;
     }
     write.commit().await.map_err(|error| fault(error.into()))?;
     tracing::info!(token = id, by = bearer.0.sub, at_s = now_s, "a token was revoked");

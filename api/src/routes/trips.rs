@@ -171,10 +171,10 @@ pub async fn assign(
         None => trip.assign(None, wayfare_bus::now_ms())?,
     }
     trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| lost())?;
-    if before != trip.driver {
-        if let Some(before) = before {
-            outbox::put_plan(&mut write, &before.to_string()).await.map_err(fault)?;
-        }
+    if before != trip.driver
+        && let Some(before) = before
+    {
+        outbox::put_plan(&mut write, &before.to_string()).await.map_err(fault)?;
     }
     finish(&house, write, &trip, Cause::Assigned, trip.driver).await?;
     Ok(Json(trip))

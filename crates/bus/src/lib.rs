@@ -16,11 +16,12 @@ use std::path::PathBuf;
 pub use embedded::OpenError;
 pub use fields::{Fields, Members, Name, Patch};
 pub use fixlog::{
-    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord, RecordPage,
+    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord,
+    RecordPage,
 };
 pub use leases::{Held, Lease, Leases};
 pub use logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart, Logs};
-pub use topics::{Event, EventKind, Fence, Publisher, PublishError, Snapshot, StateTopics, Subscriber};
+pub use topics::{Event, EventKind, Fence, PublishError, Publisher, Snapshot, StateTopics, Subscriber};
 
 /// Where and how large the embedded bus may be.
 #[derive(Debug, Clone)]
@@ -80,7 +81,5 @@ impl Bus {
 
 /// Milliseconds since 1970 by this machine's clock. The engine never calls it; services pass the time in.
 pub fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,6 +1,8 @@
 //! One suite for every implementation of the bus. Each test gets a fresh bus from the implementation's `Fixture`, which can also
 //! stop and reopen it as a restart of the house would.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::time::Duration;
 
 use wayfare_bus::{
@@ -277,7 +279,10 @@ async fn an_ended_topic_refuses_and_answers<F: Fixture>() {
     topics.end("t", &one("phase", 8), 5, 60_000).await.unwrap();
     let refused = topics.publish("t", &one("secret", 2), Fence::Tracker { assignment: 9, lease: 9 }).await;
     assert_eq!(refused, Err(PublishError::Ended));
-    assert_eq!(topics.publish("t", &one("a", 2), Fence::Record { version: 9, assignment: 0 }).await, Err(PublishError::Ended));
+    assert_eq!(
+        topics.publish("t", &one("a", 2), Fence::Record { version: 9, assignment: 0 }).await,
+        Err(PublishError::Ended)
+    );
     let mut late = topics.subscriber(4);
     late.subscribe("t", 1).await;
     let events = next(&mut late).await;
@@ -478,11 +483,10 @@ async fn a_flush_is_kept_over_a_restart<F: Fixture>() {
     let page = house.bus().fixes.read(0, 9).await.unwrap();
     assert_eq!((page.records.len(), page.next), (1, receipt.number));
     let kept = page.records[0].entries.as_ref().unwrap();
-    assert_eq!(kept.iter().map(|kept| (kept.driver, &kept.bytes[..])).collect::<Vec<_>>(), [
-        (1, &b"one"[..]),
-        (2, b"two"),
-        (1, b"")
-    ]);
+    assert_eq!(
+        kept.iter().map(|kept| (kept.driver, &kept.bytes[..])).collect::<Vec<_>>(),
+        [(1, &b"one"[..]), (2, b"two"), (1, b"")]
+    );
     assert!(house.bus().fixes.read(page.next, 9).await.unwrap().records.is_empty());
 }
 

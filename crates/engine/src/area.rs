@@ -10,16 +10,8 @@ pub struct ServiceArea {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Shape {
-    Box {
-        south: f64,
-        west: f64,
-        north: f64,
-        width: f64,
-    },
-    Polygon {
-        reference_lon: f64,
-        vertices: Vec<(f64, f64)>,
-    },
+    Box { south: f64, west: f64, north: f64, width: f64 },
+    Polygon { reference_lon: f64, vertices: Vec<(f64, f64)> },
 }
 
 /// Why a shape is no area.
@@ -49,28 +41,15 @@ impl ServiceArea {
     ///
     /// # Errors
     /// When `south_west` lies north of `north_east`.
-    pub fn with_box(
-        mut self,
-        south_west: Position,
-        north_east: Position,
-    ) -> Result<Self, InvalidArea> {
+    pub fn with_box(mut self, south_west: Position, north_east: Position) -> Result<Self, InvalidArea> {
         let (south, north) = (south_west.lat_deg(), north_east.lat_deg());
         if south > north {
             return Err(InvalidArea::UpsideDown { south, north });
         }
         let west = south_west.lon_deg();
         let whole_turn = north_east.lon_deg() - west >= 360.0;
-        let width = if whole_turn {
-            360.0
-        } else {
-            (north_east.lon_deg() - west).rem_euclid(360.0)
-        };
-        self.shapes.push(Shape::Box {
-            south,
-            west,
-            north,
-            width,
-        });
+        let width = if whole_turn { 360.0 } else { (north_east.lon_deg() - west).rem_euclid(360.0) };
+        self.shapes.push(Shape::Box { south, west, north, width });
         Ok(self)
     }
 
@@ -96,40 +75,27 @@ impl ServiceArea {
                 (corner.lat_deg(), lon)
             })
             .collect();
-        self.shapes.push(Shape::Polygon {
-            reference_lon,
-            vertices,
-        });
+        self.shapes.push(Shape::Polygon { reference_lon, vertices });
         Ok(self)
     }
 
     /// Whether `position` lies in any shape. Linear in the number of corners; about 2 ns each.
     #[must_use]
     pub fn contains(&self, position: Position) -> bool {
-        self.shapes
-            .iter()
-            .any(|shape| shape.contains(position.lat_deg(), position.lon_deg()))
+        self.shapes.iter().any(|shape| shape.contains(position.lat_deg(), position.lon_deg()))
     }
 }
 
 impl Shape {
     fn contains(&self, lat: f64, lon: f64) -> bool {
         match self {
-            Self::Box {
-                south,
-                west,
-                north,
-                width,
-            } => (*south..=*north).contains(&lat) && (lon - west).rem_euclid(360.0) <= *width,
-            Self::Polygon {
-                reference_lon,
-                vertices,
-            } => {
+            Self::Box { south, west, north, width } => {
+                (*south..=*north).contains(&lat) && (lon - west).rem_euclid(360.0) <= *width
+            }
+            Self::Polygon { reference_lon, vertices } => {
                 let near = reference_lon + turn_deg(lon - reference_lon);
                 // A polygon wider than half the globe reaches beyond the nearest copy of the point.
-                [near, near - 360.0, near + 360.0]
-                    .iter()
-                    .any(|lon| crossings_are_odd(vertices, lat, *lon))
+                [near, near - 360.0, near + 360.0].iter().any(|lon| crossings_are_odd(vertices, lat, *lon))
             }
         }
     }
@@ -141,9 +107,7 @@ fn crossings_are_odd(vertices: &[(f64, f64)], lat: f64, lon: f64) -> bool {
     let mut previous = vertices[vertices.len() - 1];
     for &corner in vertices {
         let ((lat_a, lon_a), (lat_b, lon_b)) = (previous, corner);
-        if (lat_a > lat) != (lat_b > lat)
-            && lon < lon_a + (lat - lat_a) / (lat_b - lat_a) * (lon_b - lon_a)
-        {
+        if (lat_a > lat) != (lat_b > lat) && lon < lon_a + (lat - lat_a) / (lat_b - lat_a) * (lon_b - lon_a) {
             inside = !inside;
         }
         previous = corner;
@@ -171,9 +135,7 @@ mod tests {
 
     #[test]
     fn a_box_holds_its_edges_and_nothing_else() {
-        let area = ServiceArea::new()
-            .with_box(at(41.0, -9.0), at(42.0, -8.0))
-            .unwrap();
+        let area = ServiceArea::new().with_box(at(41.0, -9.0), at(42.0, -8.0)).unwrap();
         check(&area, 41.5, -8.5, true);
         check(&area, 41.0, -9.0, true);
         check(&area, 42.0, -8.0, true);
@@ -184,30 +146,19 @@ mod tests {
 
     #[test]
     fn a_box_may_cross_the_antimeridian_or_span_the_globe() {
-        let fiji = ServiceArea::new()
-            .with_box(at(-20.0, 176.0), at(-15.0, -178.0))
-            .unwrap();
+        let fiji = ServiceArea::new().with_box(at(-20.0, 176.0), at(-15.0, -178.0)).unwrap();
         check(&fiji, -17.0, 179.9, true);
         check(&fiji, -17.0, -179.9, true);
         check(&fiji, -17.0, 180.0, true);
         check(&fiji, -17.0, -177.0, false);
         check(&fiji, -17.0, 0.0, false);
-        let all = ServiceArea::new()
-            .with_box(at(-90.0, -180.0), at(90.0, 180.0))
-            .unwrap();
+        let all = ServiceArea::new().with_box(at(-90.0, -180.0), at(90.0, 180.0)).unwrap();
         check(&all, 90.0, 12.0, true);
     }
 
     #[test]
     fn a_polygon_may_be_concave_and_cross_the_antimeridian() {
-        let l = vec![
-            at(0.0, 178.0),
-            at(0.0, -178.0),
-            at(1.0, -178.0),
-            at(1.0, 179.0),
-            at(3.0, 179.0),
-            at(3.0, 178.0),
-        ];
+        let l = vec![at(0.0, 178.0), at(0.0, -178.0), at(1.0, -178.0), at(1.0, 179.0), at(3.0, 179.0), at(3.0, 178.0)];
         let area = ServiceArea::new().with_polygon(l).unwrap();
         check(&area, 0.5, -179.0, true);
         check(&area, 0.5, 178.5, true);
@@ -219,19 +170,9 @@ mod tests {
 
     #[test]
     fn what_is_no_area_is_refused() {
-        assert_eq!(
-            ServiceArea::new().with_polygon(vec![at(0.0, 0.0)]),
-            Err(InvalidArea::TooFewCorners(1))
-        );
-        assert_eq!(
-            ServiceArea::new().with_polygon(vec![]),
-            Err(InvalidArea::TooFewCorners(0))
-        );
-        assert!(
-            ServiceArea::new()
-                .with_box(at(2.0, 0.0), at(1.0, 1.0))
-                .is_err()
-        );
+        assert_eq!(ServiceArea::new().with_polygon(vec![at(0.0, 0.0)]), Err(InvalidArea::TooFewCorners(1)));
+        assert_eq!(ServiceArea::new().with_polygon(vec![]), Err(InvalidArea::TooFewCorners(0)));
+        assert!(ServiceArea::new().with_box(at(2.0, 0.0), at(1.0, 1.0)).is_err());
         assert!(!ServiceArea::new().contains(at(1.0, 1.0)));
     }
 }

@@ -72,9 +72,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn raw<const N: usize>(&mut self) -> Read<[u8; N]> {
         let rest = &self.bytes[self.at..];
-        let found = rest.first_chunk::<N>().ok_or(RestoreError::Truncated {
-            at: self.bytes.len(),
-        })?;
+        let found = rest.first_chunk::<N>().ok_or(RestoreError::Truncated { at: self.bytes.len() })?;
         self.at += N;
         Ok(*found)
     }
@@ -115,31 +113,20 @@ impl<'a> Reader<'a> {
     /// A length or small number, at most `max`.
     pub(crate) fn count(&mut self, field: &'static str, max: usize) -> Read<usize> {
         let value = self.uint(field)?;
-        usize::try_from(value)
-            .ok()
-            .filter(|count| *count <= max)
-            .ok_or(RestoreError::Invalid { field })
+        usize::try_from(value).ok().filter(|count| *count <= max).ok_or(RestoreError::Invalid { field })
     }
 
     /// A finite number with a magnitude of at most `max`.
     pub(crate) fn f64(&mut self, field: &'static str, max: f64) -> Read<f64> {
         let value = f64::from_le_bytes(self.raw()?);
         // NaN is within nothing.
-        if value.abs() <= max {
-            Ok(value)
-        } else {
-            Err(RestoreError::Invalid { field })
-        }
+        if value.abs() <= max { Ok(value) } else { Err(RestoreError::Invalid { field }) }
     }
 
     /// A finite number.
     pub(crate) fn f32(&mut self, field: &'static str) -> Read<f32> {
         let value = f32::from_le_bytes(self.raw()?);
-        if value.is_finite() {
-            Ok(value)
-        } else {
-            Err(RestoreError::Invalid { field })
-        }
+        if value.is_finite() { Ok(value) } else { Err(RestoreError::Invalid { field }) }
     }
 
     pub(crate) fn time(&mut self, field: &'static str) -> Read<Millis> {
@@ -156,19 +143,11 @@ impl<'a> Reader<'a> {
         field: &'static str,
         read: impl FnOnce(&mut Self) -> Read<T>,
     ) -> Read<Option<T>> {
-        if self.bool(field)? {
-            read(self).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.bool(field)? { read(self).map(Some) } else { Ok(None) }
     }
 
     pub(crate) fn finish(self) -> Read<()> {
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(RestoreError::Invalid { field: "length" })
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(RestoreError::Invalid { field: "length" }) }
     }
 }
 
@@ -195,10 +174,7 @@ mod tests {
 
     #[test]
     fn what_was_never_written_is_refused() {
-        assert!(
-            Reader::new(&[0xff; 10]).uint("u").is_err(),
-            "more than 64 bits"
-        );
+        assert!(Reader::new(&[0xff; 10]).uint("u").is_err(), "more than 64 bits");
         assert!(Reader::new(&[0xff; 3]).uint("u").is_err(), "cut off");
         assert!(Reader::new(&f64::NAN.to_le_bytes()).f64("f", 1e9).is_err());
         assert!(Reader::new(&[2]).bool("b").is_err());

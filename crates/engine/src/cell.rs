@@ -12,8 +12,7 @@ const CERTAIN: f64 = 0.8;
 /// The cell of a position, computed directly: 0.4 us.
 pub(crate) fn cell_of(position: Position) -> u64 {
     // The only failure is a coordinate that is not finite, which no `Position` has.
-    LatLng::new(position.lat_deg(), position.lon_deg())
-        .map_or(0, |at| at.to_cell(RESOLUTION).into())
+    LatLng::new(position.lat_deg(), position.lon_deg()).map_or(0, |at| at.to_cell(RESOLUTION).into())
 }
 
 /// The last cell and the circle inside it.
@@ -41,11 +40,7 @@ fn circle_inside(cell: u64) -> Option<(Unit, f64)> {
     let centre = LatLng::from(index);
     let centre = Position::new(centre.lat(), centre.lng()).ok()?;
     let plane = LocalPlane::at(centre);
-    let corner = |at: &LatLng| {
-        Position::new(at.lat(), at.lng())
-            .ok()
-            .map(|at| plane.flat(at))
-    };
+    let corner = |at: &LatLng| Position::new(at.lat(), at.lng()).ok().map(|at| plane.flat(at));
     let boundary = index.boundary();
     let mut previous = boundary.last().and_then(corner)?;
     let mut inner_m = f64::INFINITY;
@@ -88,13 +83,7 @@ mod tests {
     #[test]
     fn poles_pentagons_and_the_antimeridian_have_cells() {
         // The first is the centre of the base pentagon over the North Atlantic off Norway.
-        for (lat, lon) in [
-            (64.7, 10.536),
-            (90.0, 0.0),
-            (-90.0, 180.0),
-            (0.0, 180.0),
-            (0.0, -180.0),
-        ] {
+        for (lat, lon) in [(64.7, 10.536), (90.0, 0.0), (-90.0, 180.0), (0.0, 180.0), (0.0, -180.0)] {
             let mut at = Position::new(lat, lon).unwrap();
             let mut memo = CellMemo::default();
             for _ in 0..100 {

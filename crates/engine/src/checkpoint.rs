@@ -72,13 +72,9 @@ impl Tracker {
         let mut r = Reader::new(bytes);
         let found = r.u8()?;
         if found != VERSION {
-            return Err(RestoreError::Version {
-                found,
-                known: VERSION,
-            });
+            return Err(RestoreError::Version { found, known: VERSION });
         }
-        let vehicle =
-            Vehicle::from_number(r.u8()?).ok_or(RestoreError::Invalid { field: "vehicle" })?;
+        let vehicle = Vehicle::from_number(r.u8()?).ok_or(RestoreError::Invalid { field: "vehicle" })?;
         let tracker = Self {
             vehicle,
             plan_version: r.uint("plan version")?,

@@ -15,9 +15,7 @@ pub(crate) struct Duty {
 
 impl Duty {
     pub(crate) fn is_on(&self) -> bool {
-        self.intervals
-            .last()
-            .is_some_and(|(_, until)| until.is_none())
+        self.intervals.last().is_some_and(|(_, until)| until.is_none())
     }
 
     /// Begins or ends duty at `now`; nothing happens when it already is so.
@@ -82,15 +80,9 @@ mod tests {
         duty.set(Millis(1_500), true);
         duty.set(Millis(2_000), false);
         duty.set(Millis(5_000), true);
-        for (taken, on) in [
-            (889, false),
-            (890, true),
-            (1_500, true),
-            (2_110, true),
-            (2_111, false),
-            (4_890, true),
-            (i64::MAX, true),
-        ] {
+        for (taken, on) in
+            [(889, false), (890, true), (1_500, true), (2_110, true), (2_111, false), (4_890, true), (i64::MAX, true)]
+        {
             assert_eq!(duty.covers(Millis(taken), 110), on, "{taken}");
         }
         duty.extend_back(Millis(3_000));

@@ -105,12 +105,7 @@ impl Default for StraightLine {
     /// 1.35 is the usual ratio of street to straight distance in cities; 60 s of start and stop help short urban
     /// trips, and a spread of 0.45 reflects the 46 % error of unlearned estimates against real trips.
     fn default() -> Self {
-        Self {
-            detour_factor: 1.35,
-            speeds_mps: [4.5, 7.5, 7.0, 6.5, 1.35],
-            start_stop_s: 60.0,
-            spread: 0.45,
-        }
+        Self { detour_factor: 1.35, speeds_mps: [4.5, 7.5, 7.0, 6.5, 1.35], start_stop_s: 60.0, spread: 0.45 }
     }
 }
 
@@ -123,12 +118,7 @@ impl EtaModel for StraightLine {
         let distance_m = straight_m * self.detour_factor;
         let start_stop_s = self.start_stop_s * (straight_m / SHORT_LEG_M).min(1.0);
         let drive_s = distance_m / self.speeds_mps[vehicle as usize] + start_stop_s;
-        LegEstimate {
-            distance_m,
-            drive_s,
-            low_s: drive_s * (1.0 - self.spread),
-            high_s: drive_s * (1.0 + self.spread),
-        }
+        LegEstimate { distance_m, drive_s, low_s: drive_s * (1.0 - self.spread), high_s: drive_s * (1.0 + self.spread) }
     }
 }
 
@@ -150,10 +140,7 @@ mod tests {
 
     #[track_caller]
     fn check(old: &Eta, new: &Eta, told: bool) {
-        assert_eq!(
-            worth_telling((old, Phase::ToDropoff), (new, Phase::ToDropoff), Millis(0)),
-            told
-        );
+        assert_eq!(worth_telling((old, Phase::ToDropoff), (new, Phase::ToDropoff), Millis(0)), told);
     }
 
     #[test]
@@ -168,11 +155,7 @@ mod tests {
 
     #[test]
     fn leaving_the_interval_is_told_however_small() {
-        let narrow = Eta {
-            low: Millis(199_000),
-            high: Millis(201_000),
-            ..eta(200)
-        };
+        let narrow = Eta { low: Millis(199_000), high: Millis(201_000), ..eta(200) };
         check(&narrow, &eta(202), true);
         check(&narrow, &eta(201), false);
     }
@@ -180,59 +163,18 @@ mod tests {
     #[test]
     fn a_new_phase_stop_count_or_pickup_is_told() {
         let same = eta(200);
-        assert!(worth_telling(
-            (&same, Phase::ToDropoff),
-            (&same, Phase::Arriving),
-            Millis(0)
-        ));
-        check(
-            &same,
-            &Eta {
-                stops_left: 1,
-                ..same
-            },
-            true,
-        );
-        let pickup = Eta {
-            pickup_at: Some(Millis(100_000)),
-            ..same
-        };
+        assert!(worth_telling((&same, Phase::ToDropoff), (&same, Phase::Arriving), Millis(0)));
+        check(&same, &Eta { stops_left: 1, ..same }, true);
+        let pickup = Eta { pickup_at: Some(Millis(100_000)), ..same };
         check(&same, &pickup, true);
-        check(
-            &pickup,
-            &Eta {
-                pickup_at: Some(Millis(129_000)),
-                ..same
-            },
-            false,
-        );
-        check(
-            &pickup,
-            &Eta {
-                pickup_at: Some(Millis(131_000)),
-                ..same
-            },
-            true,
-        );
+        check(&pickup, &Eta { pickup_at: Some(Millis(129_000)), ..same }, false);
+        check(&pickup, &Eta { pickup_at: Some(Millis(131_000)), ..same }, true);
     }
 
     #[test]
     fn the_ends_of_time_do_not_panic() {
-        let (first, last) = (
-            Eta {
-                at: Millis(i64::MIN),
-                ..eta(0)
-            },
-            Eta {
-                at: Millis(i64::MAX),
-                ..eta(0)
-            },
-        );
-        assert!(worth_telling(
-            (&first, Phase::Assigned),
-            (&last, Phase::Assigned),
-            Millis(i64::MIN)
-        ));
+        let (first, last) = (Eta { at: Millis(i64::MIN), ..eta(0) }, Eta { at: Millis(i64::MAX), ..eta(0) });
+        assert!(worth_telling((&first, Phase::Assigned), (&last, Phase::Assigned), Millis(i64::MIN)));
     }
 
     #[test]
@@ -244,8 +186,7 @@ mod tests {
         assert!((leg(Vehicle::Car).drive_s - 638.5).abs() < 1.0);
         assert!(leg(Vehicle::Foot).drive_s > 4.0 * leg(Vehicle::Car).drive_s);
         assert!(
-            leg(Vehicle::Car).low_s < leg(Vehicle::Car).drive_s
-                && leg(Vehicle::Car).drive_s < leg(Vehicle::Car).high_s
+            leg(Vehicle::Car).low_s < leg(Vehicle::Car).drive_s && leg(Vehicle::Car).drive_s < leg(Vehicle::Car).high_s
         );
         assert_eq!(model.leg(here, here, Vehicle::Car, Millis(0)).drive_s, 0.0);
     }

@@ -38,31 +38,11 @@ impl Fence {
     #[must_use]
     pub const fn for_vehicle(vehicle: Vehicle) -> Self {
         match vehicle {
-            Vehicle::Foot => Self {
-                radius_m: 50.0,
-                dwell_ms: 15_000,
-                arriving_m: 150.0,
-            },
-            Vehicle::Bicycle => Self {
-                radius_m: 50.0,
-                dwell_ms: 15_000,
-                arriving_m: 250.0,
-            },
-            Vehicle::Motorbike => Self {
-                radius_m: 60.0,
-                dwell_ms: 15_000,
-                arriving_m: 400.0,
-            },
-            Vehicle::Car => Self {
-                radius_m: 75.0,
-                dwell_ms: 20_000,
-                arriving_m: 500.0,
-            },
-            Vehicle::Van => Self {
-                radius_m: 90.0,
-                dwell_ms: 20_000,
-                arriving_m: 500.0,
-            },
+            Vehicle::Foot => Self { radius_m: 50.0, dwell_ms: 15_000, arriving_m: 150.0 },
+            Vehicle::Bicycle => Self { radius_m: 50.0, dwell_ms: 15_000, arriving_m: 250.0 },
+            Vehicle::Motorbike => Self { radius_m: 60.0, dwell_ms: 15_000, arriving_m: 400.0 },
+            Vehicle::Car => Self { radius_m: 75.0, dwell_ms: 20_000, arriving_m: 500.0 },
+            Vehicle::Van => Self { radius_m: 90.0, dwell_ms: 20_000, arriving_m: 500.0 },
         }
     }
 
@@ -73,25 +53,13 @@ impl Fence {
     pub fn validate(&self) -> Result<(), InvalidFence> {
         // Written positively, so that NaN falls on the refusing side.
         if !(5.0..=2_000.0).contains(&self.radius_m) {
-            return Err(InvalidFence {
-                field: "radius_m",
-                value: self.radius_m.into(),
-                range: "5..=2000",
-            });
+            return Err(InvalidFence { field: "radius_m", value: self.radius_m.into(), range: "5..=2000" });
         }
         if !(0..=3_600_000).contains(&self.dwell_ms) {
-            return Err(InvalidFence {
-                field: "dwell_ms",
-                value: self.dwell_ms as f64,
-                range: "0..=3600000",
-            });
+            return Err(InvalidFence { field: "dwell_ms", value: self.dwell_ms as f64, range: "0..=3600000" });
         }
         if !(0.0..=20_000.0).contains(&self.arriving_m) {
-            return Err(InvalidFence {
-                field: "arriving_m",
-                value: self.arriving_m.into(),
-                range: "0..=20000",
-            });
+            return Err(InvalidFence { field: "arriving_m", value: self.arriving_m.into(), range: "0..=20000" });
         }
         Ok(())
     }
@@ -173,9 +141,7 @@ impl Presence {
     /// When the dwell will be over if the phone says nothing more; `None` when silence would prove nothing.
     pub(crate) fn deadline(&self, fence: &Fence, not_before: Millis) -> Option<Millis> {
         let settled = self.slow && self.outside == 0;
-        self.entered
-            .filter(|_| settled)
-            .map(|entered| entered.max(not_before) + fence.dwell_ms)
+        self.entered.filter(|_| settled).map(|entered| entered.max(not_before) + fence.dwell_ms)
     }
 
     /// Entry time, while inside.
@@ -220,25 +186,17 @@ impl Presence {
 mod tests {
     use super::*;
 
-    const FENCE: Fence = Fence {
-        radius_m: 50.0,
-        dwell_ms: 15_000,
-        arriving_m: 300.0,
-    };
+    const FENCE: Fence = Fence { radius_m: 50.0, dwell_ms: 15_000, arriving_m: 300.0 };
 
     /// Feeds (second, distance in m, accuracy in m); expects since when the driver dwells (s) and when it was seen to leave.
     #[track_caller]
     fn check(fixes: &[(i64, f64, f64)], dwelt_s: Option<i64>, left_s: Option<i64>) {
         let (mut presence, mut dwelt, mut left) = (Presence::default(), None, None);
         for &(second, distance_m, accuracy_m) in fixes {
-            if let Crossing::Left(at) =
-                presence.watch(&FENCE, distance_m, accuracy_m, true, Millis(second * 1000))
-            {
+            if let Crossing::Left(at) = presence.watch(&FENCE, distance_m, accuracy_m, true, Millis(second * 1000)) {
                 left = Some(at.0 / 1000);
             }
-            dwelt = dwelt.or(presence
-                .dwelt(&FENCE, Millis(i64::MIN))
-                .map(|at| at.0 / 1000));
+            dwelt = dwelt.or(presence.dwelt(&FENCE, Millis(i64::MIN)).map(|at| at.0 / 1000));
         }
         assert_eq!((dwelt, left), (dwelt_s, left_s));
     }
@@ -247,25 +205,14 @@ mod tests {
     fn being_there_takes_time_inside() {
         check(&[(0, 20.0, 5.0), (14, 20.0, 5.0)], None, None);
         check(&[(0, 20.0, 5.0), (15, 20.0, 5.0)], Some(0), None);
-        check(
-            &[(0, 60.0, 5.0), (15, 60.0, 5.0), (30, 60.0, 5.0)],
-            None,
-            None,
-        );
+        check(&[(0, 60.0, 5.0), (15, 60.0, 5.0), (30, 60.0, 5.0)], None, None);
         check(&[(0, 20.0, 101.0), (15, 20.0, 101.0)], None, None);
     }
 
     #[test]
     fn driving_by_is_not_being_there() {
         check(
-            &[
-                (0, 80.0, 5.0),
-                (2, 30.0, 5.0),
-                (6, 30.0, 5.0),
-                (8, 90.0, 5.0),
-                (9, 110.0, 5.0),
-                (16, 200.0, 5.0),
-            ],
+            &[(0, 80.0, 5.0), (2, 30.0, 5.0), (6, 30.0, 5.0), (8, 90.0, 5.0), (9, 110.0, 5.0), (16, 200.0, 5.0)],
             None,
             Some(8),
         );
@@ -273,53 +220,14 @@ mod tests {
 
     #[test]
     fn an_outlier_or_two_do_not_end_the_stay() {
-        check(
-            &[
-                (0, 20.0, 5.0),
-                (5, 160.0, 5.0),
-                (6, 160.0, 5.0),
-                (7, 20.0, 5.0),
-                (15, 20.0, 5.0),
-            ],
-            Some(0),
-            None,
-        );
-        check(
-            &[
-                (0, 20.0, 5.0),
-                (5, 69.0, 5.0),
-                (6, 69.0, 5.0),
-                (7, 69.0, 5.0),
-                (15, 20.0, 5.0),
-            ],
-            Some(0),
-            None,
-        );
+        check(&[(0, 20.0, 5.0), (5, 160.0, 5.0), (6, 160.0, 5.0), (7, 20.0, 5.0), (15, 20.0, 5.0)], Some(0), None);
+        check(&[(0, 20.0, 5.0), (5, 69.0, 5.0), (6, 69.0, 5.0), (7, 69.0, 5.0), (15, 20.0, 5.0)], Some(0), None);
     }
 
     #[test]
     fn leaving_has_the_time_of_the_first_fix_outside() {
-        check(
-            &[
-                (0, 0.0, 5.0),
-                (60, 0.0, 5.0),
-                (61, 90.0, 5.0),
-                (62, 100.0, 5.0),
-                (63, 110.0, 5.0),
-            ],
-            Some(0),
-            Some(61),
-        );
-        check(
-            &[
-                (0, 0.0, 5.0),
-                (60, 0.0, 5.0),
-                (90, 900.0, 5.0),
-                (120, 1_800.0, 5.0),
-            ],
-            Some(0),
-            Some(90),
-        );
+        check(&[(0, 0.0, 5.0), (60, 0.0, 5.0), (61, 90.0, 5.0), (62, 100.0, 5.0), (63, 110.0, 5.0)], Some(0), Some(61));
+        check(&[(0, 0.0, 5.0), (60, 0.0, 5.0), (90, 900.0, 5.0), (120, 1_800.0, 5.0)], Some(0), Some(90));
     }
 
     #[test]
@@ -329,10 +237,7 @@ mod tests {
         assert_eq!(presence.deadline(&FENCE, Millis(0)), None);
         presence.watch(&FENCE, 10.0, 5.0, true, Millis(1_000));
         assert_eq!(presence.deadline(&FENCE, Millis(0)), Some(Millis(15_000)));
-        assert_eq!(
-            presence.deadline(&FENCE, Millis(9_000)),
-            Some(Millis(24_000))
-        );
+        assert_eq!(presence.deadline(&FENCE, Millis(9_000)), Some(Millis(24_000)));
         presence.watch(&FENCE, 100.0, 5.0, true, Millis(2_000));
         assert_eq!(presence.deadline(&FENCE, Millis(0)), None);
     }
@@ -342,37 +247,10 @@ mod tests {
         for vehicle in Vehicle::ALL {
             assert_eq!(Fence::for_vehicle(vehicle).validate(), Ok(()));
         }
-        let wide = Fence {
-            radius_m: 2_001.0,
-            ..FENCE
-        };
-        assert_eq!(
-            wide.validate().unwrap_err().to_string(),
-            "fence radius_m is 2001; it must be in 5..=2000"
-        );
-        assert!(
-            Fence {
-                radius_m: f32::NAN,
-                ..FENCE
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            Fence {
-                dwell_ms: -1,
-                ..FENCE
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            Fence {
-                arriving_m: f32::INFINITY,
-                ..FENCE
-            }
-            .validate()
-            .is_err()
-        );
+        let wide = Fence { radius_m: 2_001.0, ..FENCE };
+        assert_eq!(wide.validate().unwrap_err().to_string(), "fence radius_m is 2001; it must be in 5..=2000");
+        assert!(Fence { radius_m: f32::NAN, ..FENCE }.validate().is_err());
+        assert!(Fence { dwell_ms: -1, ..FENCE }.validate().is_err());
+        assert!(Fence { arriving_m: f32::INFINITY, ..FENCE }.validate().is_err());
     }
 }

@@ -52,9 +52,7 @@ impl RawFix {
             taken: self.taken + clock_offset_ms,
             // Infinity stays: it is a radius, and over every limit.
             accuracy_m: self.accuracy_m.filter(|m| *m > 0.0),
-            speed_mps: self
-                .speed_mps
-                .filter(|mps| (0.0..=FASTEST_MPS).contains(mps)),
+            speed_mps: self.speed_mps.filter(|mps| (0.0..=FASTEST_MPS).contains(mps)),
             heading_deg: self.heading_deg.and_then(known_heading_deg),
             altitude_m: self.altitude_m.filter(|m| m.is_finite()),
             mock: self.mock,
@@ -143,11 +141,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(lat_deg: f64, lon_deg: f64, why: Invalid) {
-        let raw = RawFix {
-            lat_deg,
-            lon_deg,
-            ..RAW
-        };
+        let raw = RawFix { lat_deg, lon_deg, ..RAW };
         assert_eq!(raw.admit(0), Err(Reason::Invalid(why)));
     }
 
@@ -160,82 +154,29 @@ mod tests {
         check_refused(0.0, 180.5, Invalid::Longitude);
         check_refused(0.0, 0.0, Invalid::ZeroIsland);
         check_refused(-0.0005, 0.0005, Invalid::ZeroIsland);
-        assert!(
-            RawFix {
-                lat_deg: 0.0,
-                lon_deg: 9.4,
-                ..RAW
-            }
-            .admit(0)
-            .is_ok(),
-            "the equator is a place"
-        );
+        assert!(RawFix { lat_deg: 0.0, lon_deg: 9.4, ..RAW }.admit(0).is_ok(), "the equator is a place");
     }
 
     #[test]
     fn unknown_has_many_spellings() {
         for accuracy_m in [0.0, -1.0, f32::NAN, f32::NEG_INFINITY] {
-            assert_eq!(
-                RawFix {
-                    accuracy_m: Some(accuracy_m),
-                    ..RAW
-                }
-                .admit(0)
-                .unwrap()
-                .accuracy_m(),
-                None
-            );
+            assert_eq!(RawFix { accuracy_m: Some(accuracy_m), ..RAW }.admit(0).unwrap().accuracy_m(), None);
         }
         for speed in [-1.0, f32::NAN, f32::INFINITY, 3e38] {
-            assert_eq!(
-                RawFix {
-                    speed_mps: Some(speed),
-                    ..RAW
-                }
-                .admit(0)
-                .unwrap()
-                .speed_mps(),
-                None
-            );
+            assert_eq!(RawFix { speed_mps: Some(speed), ..RAW }.admit(0).unwrap().speed_mps(), None);
         }
-        for (heading, known) in [
-            (-1.0, None),
-            (f32::NAN, None),
-            (361.0, None),
-            (360.0, Some(0.0)),
-            (90.0, Some(90.0)),
-        ] {
-            assert_eq!(
-                RawFix {
-                    heading_deg: Some(heading),
-                    ..RAW
-                }
-                .admit(0)
-                .unwrap()
-                .heading_deg(),
-                known
-            );
+        for (heading, known) in [(-1.0, None), (f32::NAN, None), (361.0, None), (360.0, Some(0.0)), (90.0, Some(90.0))]
+        {
+            assert_eq!(RawFix { heading_deg: Some(heading), ..RAW }.admit(0).unwrap().heading_deg(), known);
         }
-        let infinite = RawFix {
-            accuracy_m: Some(f32::INFINITY),
-            ..RAW
-        }
-        .admit(0)
-        .unwrap();
-        assert_eq!(
-            infinite.accuracy_m(),
-            Some(f32::INFINITY),
-            "left for the accuracy limit to refuse"
-        );
+        let infinite = RawFix { accuracy_m: Some(f32::INFINITY), ..RAW }.admit(0).unwrap();
+        assert_eq!(infinite.accuracy_m(), Some(f32::INFINITY), "left for the accuracy limit to refuse");
     }
 
     #[test]
     fn the_clock_offset_is_added_once_and_saturates() {
         assert_eq!(RAW.admit(-400).unwrap().taken(), Millis(600));
-        let raw = RawFix {
-            taken: Millis(i64::MAX),
-            ..RAW
-        };
+        let raw = RawFix { taken: Millis(i64::MAX), ..RAW };
         assert_eq!(raw.admit(i64::MAX).unwrap().taken(), Millis(i64::MAX));
     }
 }

@@ -37,8 +37,7 @@ impl Gate {
 
     /// Whether this is the last accepted fix again. A flood of late fixes may have pushed it out of the memory of recent ones.
     pub(crate) fn is_last(&self, fix: &Fix) -> bool {
-        self.last
-            .is_some_and(|last| last.taken == fix.taken() && last.position == fix.position())
+        self.last.is_some_and(|last| last.taken == fix.taken() && last.position == fix.position())
     }
 
     /// Notes a fix over the limit. True when enough of them agree on the new place: then the driver is there, and
@@ -46,31 +45,18 @@ impl Gate {
     pub(crate) fn is_believed(&mut self, fix: &Fix, limits: &Limits) -> bool {
         let newest = Spot::of(fix, limits);
         let fits = |rival: &Rival| {
-            newest.taken > rival.newest.taken
-                && speed_mps(&rival.newest, &newest) as f32 <= limits.speed_mps
+            newest.taken > rival.newest.taken && speed_mps(&rival.newest, &newest) as f32 <= limits.speed_mps
         };
         let rival = match self.rival.filter(fits) {
-            Some(rival) => Rival {
-                newest,
-                fixes: rival.fixes.saturating_add(1),
-                ..rival
-            },
-            None => Rival {
-                newest,
-                fixes: 1,
-                since: newest.taken,
-            },
+            Some(rival) => Rival { newest, fixes: rival.fixes.saturating_add(1), ..rival },
+            None => Rival { newest, fixes: 1, since: newest.taken },
         };
         self.rival = Some(rival);
-        rival.fixes >= limits.jump_fixes
-            && newest.taken.since_ms(rival.since) >= limits.jump_span_ms
+        rival.fixes >= limits.jump_fixes && newest.taken.since_ms(rival.since) >= limits.jump_span_ms
     }
 
     pub(crate) fn accept(&mut self, fix: &Fix, limits: &Limits) {
-        *self = Self {
-            last: Some(Spot::of(fix, limits)),
-            rival: None,
-        };
+        *self = Self { last: Some(Spot::of(fix, limits)), rival: None };
     }
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
@@ -84,13 +70,8 @@ impl Gate {
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let last = r.option("gate", Spot::load)?;
-        let rival = r.option("gate", |r| {
-            Ok(Rival {
-                newest: Spot::load(r)?,
-                fixes: r.u8()?,
-                since: r.time("gate")?,
-            })
-        })?;
+        let rival =
+            r.option("gate", |r| Ok(Rival { newest: Spot::load(r)?, fixes: r.u8()?, since: r.time("gate")? }))?;
         Ok(Self { last, rival })
     }
 }
@@ -98,11 +79,7 @@ impl Gate {
 impl Spot {
     fn of(fix: &Fix, limits: &Limits) -> Self {
         let accuracy_m = fix.accuracy_m().unwrap_or(limits.unknown_accuracy_m);
-        Self {
-            position: fix.position(),
-            taken: fix.taken(),
-            accuracy_m,
-        }
+        Self { position: fix.position(), taken: fix.taken(), accuracy_m }
     }
 
     fn save(&self, w: &mut Writer<'_>) {
@@ -112,11 +89,7 @@ impl Spot {
     }
 
     fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
-        Ok(Self {
-            position: r.position("gate")?,
-            taken: r.time("gate")?,
-            accuracy_m: r.f32("gate")?,
-        })
+        Ok(Self { position: r.position("gate")?, taken: r.time("gate")?, accuracy_m: r.f32("gate")? })
     }
 }
 

@@ -136,11 +136,7 @@ impl Unit {
     /// Straight distance through the Earth in metres: below 2 km it equals the arc to a hundredth of a millimetre,
     /// and it grows with the arc everywhere, which is all a fence needs.
     pub(crate) fn chord_m(self, other: Self) -> f64 {
-        let (dx, dy, dz) = (
-            self.0[0] - other.0[0],
-            self.0[1] - other.0[1],
-            self.0[2] - other.0[2],
-        );
+        let (dx, dy, dz) = (self.0[0] - other.0[0], self.0[1] - other.0[1], self.0[2] - other.0[2]);
         EARTH_RADIUS_M * (dx * dx + dy * dy + dz * dz).sqrt()
     }
 
@@ -196,10 +192,7 @@ impl LocalPlane {
     }
 
     pub(crate) fn flat_of(&self, unit: Unit) -> (f64, f64) {
-        (
-            EARTH_RADIUS_M * unit.dot(self.east),
-            EARTH_RADIUS_M * unit.dot(self.north),
-        )
+        (EARTH_RADIUS_M * unit.dot(self.east), EARTH_RADIUS_M * unit.dot(self.north))
     }
 
     pub(crate) fn unit(&self, east_m: f64, north_m: f64) -> Unit {
@@ -229,10 +222,7 @@ mod tests {
     #[track_caller]
     fn check_distance(a: (f64, f64), b: (f64, f64), expect_m: f64) {
         let got = at(a.0, a.1).distance_m(at(b.0, b.1));
-        assert!(
-            (got - expect_m).abs() < 0.001 * expect_m + 0.01,
-            "{a:?} to {b:?}: {got} m, expected {expect_m} m"
-        );
+        assert!((got - expect_m).abs() < 0.001 * expect_m + 0.01, "{a:?} to {b:?}: {got} m, expected {expect_m} m");
     }
 
     #[test]
@@ -251,23 +241,11 @@ mod tests {
         for (lat, lon) in [(90.0, 180.0), (-90.0, -180.0), (0.0, 0.0), (-0.0, 1e-300)] {
             assert!(Position::new(lat, lon).is_ok());
         }
-        assert!(matches!(
-            Position::new(f64::NAN, 0.0),
-            Err(InvalidPosition::NotFinite { .. })
-        ));
-        assert!(matches!(
-            Position::new(0.0, f64::INFINITY),
-            Err(InvalidPosition::NotFinite { .. })
-        ));
-        assert!(matches!(
-            Position::new(90.000_001, 0.0),
-            Err(InvalidPosition::Latitude { .. })
-        ));
+        assert!(matches!(Position::new(f64::NAN, 0.0), Err(InvalidPosition::NotFinite { .. })));
+        assert!(matches!(Position::new(0.0, f64::INFINITY), Err(InvalidPosition::NotFinite { .. })));
+        assert!(matches!(Position::new(90.000_001, 0.0), Err(InvalidPosition::Latitude { .. })));
         let error = Position::new(1.0, -181.0).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "longitude -181 is outside -180..=180 degrees"
-        );
+        assert_eq!(error.to_string(), "longitude -181 is outside -180..=180 degrees");
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use crate::bytes::{Reader, Writer};
 use crate::eta::worth_telling;
 use crate::journey::Journey;
-use crate::{
-    Effect, Eta, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, Vehicle,
-    World,
-};
+use crate::{Effect, Eta, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, Vehicle, World};
 
 /// Longest time any one leg is believed to take, in seconds: a week. Keeps sums far from the ends of time.
 const LEG_MOST_S: f64 = 604_800.0;
@@ -33,8 +30,7 @@ impl Itinerary {
         self.computed.is_none_or(|(at, from)| {
             let waited_ms = now.since_ms(at);
             let moved_m = || from.distance_m(marker.position);
-            !(0..limits.eta_step_ms).contains(&waited_ms)
-                || moved_m() >= f64::from(limits.eta_step_m)
+            !(0..limits.eta_step_ms).contains(&waited_ms) || moved_m() >= f64::from(limits.eta_step_m)
         })
     }
 
@@ -65,33 +61,22 @@ impl Itinerary {
             let to = stop.plan.position;
             match (entered, at_stop) {
                 (Some(_), _) => {}
-                (None, None) => {
-                    cursor.drive(sane(world.eta.leg(marker.position, to, vehicle, now)))
-                }
+                (None, None) => cursor.drive(sane(world.eta.leg(marker.position, to, vehicle, now))),
                 (None, Some(from)) => cursor.drive(self.leg(from, to, vehicle, now, world)),
             }
             at_stop = Some(to);
-            let ready_s = trips[trip]
-                .ready_at
-                .filter(|_| stop.plan.kind == StopKind::Pickup)
-                .map(|at| at.since_s(now));
+            let ready_s = trips[trip].ready_at.filter(|_| stop.plan.kind == StopKind::Pickup).map(|at| at.since_s(now));
             if stop.plan.kind == StopKind::Dropoff {
                 let pickup_at = stops[..index].iter().find_map(|other| {
-                    let own =
-                        other.plan.trip == stop.plan.trip && other.plan.kind == StopKind::Pickup;
+                    let own = other.plan.trip == stop.plan.trip && other.plan.kind == StopKind::Pickup;
                     own.then_some(other.eta_at).flatten()
                 });
                 let eta = cursor.eta(now, stops_made, world, pickup_at);
                 let trip = &mut trips[trip];
-                let told = trip
-                    .told
-                    .filter(|(old, phase)| !worth_telling((old, *phase), (&eta, trip.phase), now));
+                let told = trip.told.filter(|(old, phase)| !worth_telling((old, *phase), (&eta, trip.phase), now));
                 if told.is_none() {
                     trip.told = Some((eta, trip.phase));
-                    effects.push(Effect::Eta {
-                        trip: trip.id,
-                        eta: Some(eta),
-                    });
+                    effects.push(Effect::Eta { trip: trip.id, eta: Some(eta) });
                 }
             }
             let arrived = now.plus_ms((cursor.median_s * 1000.0) as i64);
@@ -109,16 +94,11 @@ impl Itinerary {
         let Journey { trips, stops } = journey;
         for trip in trips.iter_mut().filter(|trip| trip.told.is_some()) {
             let ahead = stops.iter().any(|stop| {
-                stop.plan.trip == trip.id
-                    && stop.plan.kind == StopKind::Dropoff
-                    && !stop.is_behind(trip.phase)
+                stop.plan.trip == trip.id && stop.plan.kind == StopKind::Dropoff && !stop.is_behind(trip.phase)
             });
             if !ahead {
                 trip.told = None;
-                effects.push(Effect::Eta {
-                    trip: trip.id,
-                    eta: None,
-                });
+                effects.push(Effect::Eta { trip: trip.id, eta: None });
             }
         }
     }
@@ -128,14 +108,7 @@ impl Itinerary {
         *self = Self::default();
     }
 
-    fn leg(
-        &mut self,
-        from: Position,
-        to: Position,
-        vehicle: Vehicle,
-        at: Millis,
-        world: &World<'_>,
-    ) -> LegEstimate {
+    fn leg(&mut self, from: Position, to: Position, vehicle: Vehicle, at: Millis, world: &World<'_>) -> LegEstimate {
         if let Some((_, leg)) = self.legs.iter().find(|(ends, _)| *ends == (from, to)) {
             return *leg;
         }
@@ -156,13 +129,8 @@ impl Itinerary {
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
-        let computed = r.option("itinerary", |r| {
-            Ok((r.time("itinerary")?, r.position("itinerary")?))
-        })?;
-        Ok(Self {
-            computed,
-            legs: Vec::new(),
-        })
+        let computed = r.option("itinerary", |r| Ok((r.time("itinerary")?, r.position("itinerary")?)))?;
+        Ok(Self { computed, legs: Vec::new() })
     }
 }
 
@@ -186,13 +154,7 @@ impl Cursor {
         self.high_s = self.high_s.max(ready_s) + left_s;
     }
 
-    fn eta(
-        &self,
-        now: Millis,
-        stops_left: u8,
-        world: &World<'_>,
-        pickup_at: Option<Millis>,
-    ) -> Eta {
+    fn eta(&self, now: Millis, stops_left: u8, world: &World<'_>, pickup_at: Option<Millis>) -> Eta {
         let at = |seconds: f64| now.plus_ms((seconds * 1000.0) as i64);
         Eta {
             at: at(self.median_s),
@@ -209,11 +171,7 @@ impl Cursor {
 /// A model's answer with nonsense removed: finite, not negative, low <= median <= high.
 fn sane(leg: LegEstimate) -> LegEstimate {
     let within = |value: f64, most: f64| {
-        if value.is_finite() {
-            value.clamp(0.0, most)
-        } else {
-            0.0
-        }
+        if value.is_finite() { value.clamp(0.0, most) } else { 0.0 }
     };
     let drive_s = within(leg.drive_s, LEG_MOST_S);
     LegEstimate {

@@ -44,9 +44,7 @@ impl Journey {
         let mut former_trips = std::mem::take(&mut self.trips);
         let mut former_stops = std::mem::take(&mut self.stops);
         for planned in plan.trips.iter().filter(|trip| !trip.phase.is_terminal()) {
-            if self.trips.len() == Plan::MAX_TRIPS
-                || self.trips.iter().any(|trip| trip.id == planned.id)
-            {
+            if self.trips.len() == Plan::MAX_TRIPS || self.trips.iter().any(|trip| trip.id == planned.id) {
                 continue;
             }
             let known = former_trips.iter().position(|trip| trip.id == planned.id);
@@ -54,10 +52,7 @@ impl Journey {
             let mut trip = match known {
                 Some(trip) if trip.assignment == planned.assignment => trip,
                 // Given away and back: a new start, but watchers still hold what they were told.
-                Some(trip) => Trip {
-                    told: trip.told,
-                    ..Trip::new(now, planned)
-                },
+                Some(trip) => Trip { told: trip.told, ..Trip::new(now, planned) },
                 None => Trip::new(now, planned),
             };
             trip.ready_at = planned.ready_at;
@@ -67,10 +62,7 @@ impl Journey {
             self.trips.push(trip);
         }
         for trip in former_trips.iter().filter(|trip| trip.told.is_some()) {
-            effects.push(Effect::Eta {
-                trip: trip.id,
-                eta: None,
-            });
+            effects.push(Effect::Eta { trip: trip.id, eta: None });
         }
         for mut planned in plan.stops {
             // A record with a fence out of range must not stop the trip.
@@ -82,15 +74,10 @@ impl Journey {
             }
             let known = former_stops.iter().position(|stop| {
                 let known = &stop.plan;
-                known.trip == planned.trip
-                    && known.kind == planned.kind
-                    && known.position == planned.position
+                known.trip == planned.trip && known.kind == planned.kind && known.position == planned.position
             });
             let stop = match known.map(|index| former_stops.swap_remove(index)) {
-                Some(stop) => Stop {
-                    plan: planned,
-                    ..stop
-                },
+                Some(stop) => Stop { plan: planned, ..stop },
                 None => Stop::new(planned),
             };
             self.stops.push(stop);
@@ -98,17 +85,9 @@ impl Journey {
     }
 
     /// An accepted fix. `previous` is when the one before was taken.
-    pub(crate) fn see(
-        &mut self,
-        sighting: &Sighting,
-        previous: Option<Millis>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn see(&mut self, sighting: &Sighting, previous: Option<Millis>, effects: &mut Vec<Effect>) {
         for trip in &mut self.trips {
-            trip.note_gap(
-                previous.map_or(trip.since, |at| at.max(trip.since)),
-                sighting.taken,
-            );
+            trip.note_gap(previous.map_or(trip.since, |at| at.max(trip.since)), sighting.taken);
         }
         self.set_out(sighting.taken, effects);
         for index in 0..self.stops.len() {
@@ -121,8 +100,7 @@ impl Journey {
             }
             let crossing = watch(&mut stop.live, stop.unit, &stop.plan.fence, sighting);
             if stop.plan.kind == StopKind::Dropoff {
-                let near =
-                    sighting.filtered.chord_m(stop.unit) <= f64::from(stop.plan.fence.arriving_m);
+                let near = sighting.filtered.chord_m(stop.unit) <= f64::from(stop.plan.fence.arriving_m);
                 if near && self.trips[trip].phase == Phase::ToDropoff {
                     self.trips[trip].advance(Phase::Arriving, sighting.taken, effects);
                 }
@@ -144,14 +122,7 @@ impl Journey {
             }
             stop.backlog_until = sighting.taken;
             let crossing = watch(&mut stop.backlog, stop.unit, &stop.plan.fence, sighting);
-            self.conclude(
-                index,
-                trip,
-                crossing,
-                Lane::Backlog,
-                sighting.taken,
-                effects,
-            );
+            self.conclude(index, trip, crossing, Lane::Backlog, sighting.taken, effects);
         }
     }
 
@@ -161,10 +132,7 @@ impl Journey {
             let Some(trip) = self.trip_of(&self.stops[index].plan.trip) else {
                 continue;
             };
-            if self
-                .deadline_of(index, trip)
-                .is_some_and(|deadline| deadline <= now)
-            {
+            if self.deadline_of(index, trip).is_some_and(|deadline| deadline <= now) {
                 self.stops[index].live.stay_until(now);
                 self.conclude(index, trip, Crossing::None, Lane::Live, now, effects);
             }
@@ -173,10 +141,11 @@ impl Journey {
 
     /// When the next dwell will be completed by silence.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let deadlines =
-            self.stops.iter().enumerate().filter_map(|(index, stop)| {
-                self.deadline_of(index, self.trip_of(&stop.plan.trip)?)
-            });
+        let deadlines = self
+            .stops
+            .iter()
+            .enumerate()
+            .filter_map(|(index, stop)| self.deadline_of(index, self.trip_of(&stop.plan.trip)?));
         deadlines.min()
     }
 
@@ -187,10 +156,9 @@ impl Journey {
 
     /// The first stop of the plan still to be made.
     fn next_stop(&self) -> Option<&Stop> {
-        self.stops.iter().find(|stop| {
-            self.trip_of(&stop.plan.trip)
-                .is_some_and(|trip| !stop.is_behind(self.trips[trip].phase))
-        })
+        self.stops
+            .iter()
+            .find(|stop| self.trip_of(&stop.plan.trip).is_some_and(|trip| !stop.is_behind(self.trips[trip].phase)))
     }
 
     /// The trip whose stop is next is on its way with the first accepted fix.
@@ -213,9 +181,7 @@ impl Journey {
 
     fn pickup_of(&self, trip: usize) -> Option<&Stop> {
         let id = self.trips[trip].id;
-        self.stops
-            .iter()
-            .find(|stop| stop.plan.trip == id && stop.plan.kind == StopKind::Pickup)
+        self.stops.iter().find(|stop| stop.plan.trip == id && stop.plan.kind == StopKind::Pickup)
     }
 
     /// Draws what follows from the presence at a stop.
@@ -229,9 +195,7 @@ impl Journey {
         effects: &mut Vec<Effect>,
     ) {
         let (stop, phase) = (&self.stops[index], self.trips[trip].phase);
-        let dwelt = lane
-            .of(stop)
-            .dwelt(&stop.plan.fence, self.counts_from(index, trip));
+        let dwelt = lane.of(stop).dwelt(&stop.plan.fence, self.counts_from(index, trip));
         if stop.plan.kind == StopKind::Dropoff {
             if let Some(at) = dwelt.filter(|_| self.may_arrive(index, trip)) {
                 self.trips[trip].advance(Phase::Arrived, at, effects);
@@ -257,13 +221,8 @@ impl Journey {
 
     /// Time at a drop-off counts from when the order was on board; at a pick-up all of it counts.
     fn counts_from(&self, index: usize, trip: usize) -> Millis {
-        let on_board = self.stops[index].plan.kind == StopKind::Dropoff
-            && self.trips[trip].phase.is_picked_up();
-        if on_board {
-            self.trips[trip].since
-        } else {
-            Millis(i64::MIN)
-        }
+        let on_board = self.stops[index].plan.kind == StopKind::Dropoff && self.trips[trip].phase.is_picked_up();
+        if on_board { self.trips[trip].since } else { Millis(i64::MIN) }
     }
 
     /// Whether dwelling at a drop-off means arrival. Before the pick-up was seen it does only when the pick-up can have
@@ -288,9 +247,7 @@ impl Journey {
             StopKind::Pickup => phase < Phase::AtPickup,
             StopKind::Dropoff => phase < Phase::Arrived && self.may_arrive(index, trip),
         };
-        stop.live
-            .deadline(&stop.plan.fence, self.counts_from(index, trip))
-            .filter(|_| waiting)
+        stop.live.deadline(&stop.plan.fence, self.counts_from(index, trip)).filter(|_| waiting)
     }
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
@@ -302,13 +259,9 @@ impl Journey {
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let count = r.count("trips", Plan::MAX_TRIPS)?;
-        let trips = (0..count)
-            .map(|_| Trip::load(r))
-            .collect::<Result<_, _>>()?;
+        let trips = (0..count).map(|_| Trip::load(r)).collect::<Result<_, _>>()?;
         let count = r.count("stops", Plan::MAX_STOPS)?;
-        let stops = (0..count)
-            .map(|_| Stop::load(r))
-            .collect::<Result<_, _>>()?;
+        let stops = (0..count).map(|_| Stop::load(r)).collect::<Result<_, _>>()?;
         Ok(Self { trips, stops })
     }
 }
@@ -335,11 +288,5 @@ fn stop_is_entered(stop: &Stop) -> bool {
 
 fn watch(presence: &mut Presence, centre: Unit, fence: &Fence, sighting: &Sighting) -> Crossing {
     let slow = sighting.speed_mps < SLOW_MPS;
-    presence.watch(
-        fence,
-        sighting.unit.chord_m(centre),
-        sighting.accuracy_m,
-        slow,
-        sighting.taken,
-    )
+    presence.watch(fence, sighting.unit.chord_m(centre), sighting.accuracy_m, slow, sighting.taken)
 }

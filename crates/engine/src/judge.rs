@@ -38,43 +38,26 @@ impl Tracker {
         let is_mock = fix.mock() && limits.mock == MockPolicy::Reject;
         if is_late {
             self.check_late_speed(raw.taken, &fix, limits)?;
-            return if is_mock {
-                Err(Reason::Mock)
-            } else {
-                Ok(Kept::Late(fix))
-            };
+            return if is_mock { Err(Reason::Mock) } else { Ok(Kept::Late(fix)) };
         }
         if let Some(mps) = self.gate.excess_mps(&fix, limits) {
             // A made-up position must not vouch for a jump.
             if is_mock || !self.gate.is_believed(&fix, limits) {
-                return Err(Reason::ImplausibleSpeed {
-                    mps,
-                    limit_mps: limits.speed_mps,
-                });
+                return Err(Reason::ImplausibleSpeed { mps, limit_mps: limits.speed_mps });
             }
             return Ok(Kept::Elsewhere(fix));
         }
-        if is_mock {
-            Err(Reason::Mock)
-        } else {
-            Ok(Kept::Accepted(fix))
-        }
+        if is_mock { Err(Reason::Mock) } else { Ok(Kept::Accepted(fix)) }
     }
 
     /// A late fix is refused only when it fits neither of its neighbours in time. It locks nobody out, as it decides nothing.
-    fn check_late_speed(
-        &self,
-        phone_taken: Millis,
-        fix: &Fix,
-        limits: &Limits,
-    ) -> Result<(), Reason> {
+    fn check_late_speed(&self, phone_taken: Millis, fix: &Fix, limits: &Limits) -> Result<(), Reason> {
         let accuracy_m = fix.accuracy_m().unwrap_or(limits.unknown_accuracy_m);
         let slack_m = f64::from(accuracy_m + limits.unknown_accuracy_m);
         match self.recent.speed_between_mps(fix, phone_taken, slack_m) {
-            Some(mps) if mps as f32 > limits.speed_mps => Err(Reason::ImplausibleSpeed {
-                mps: mps as f32,
-                limit_mps: limits.speed_mps,
-            }),
+            Some(mps) if mps as f32 > limits.speed_mps => {
+                Err(Reason::ImplausibleSpeed { mps: mps as f32, limit_mps: limits.speed_mps })
+            }
             _ => Ok(()),
         }
     }
@@ -84,16 +67,10 @@ fn check_age(now: Millis, fix: &Fix, limits: &Limits) -> Result<(), Reason> {
     let age_ms = now.since_ms(fix.taken());
     let ahead_ms = fix.taken().since_ms(now);
     if ahead_ms > limits.future_ms {
-        return Err(Reason::Future {
-            ahead_ms,
-            limit_ms: limits.future_ms,
-        });
+        return Err(Reason::Future { ahead_ms, limit_ms: limits.future_ms });
     }
     if age_ms > limits.stale_ms {
-        return Err(Reason::Stale {
-            age_ms,
-            limit_ms: limits.stale_ms,
-        });
+        return Err(Reason::Stale { age_ms, limit_ms: limits.stale_ms });
     }
     Ok(())
 }
@@ -103,17 +80,14 @@ fn check_area(position: Position, world: &World<'_>) -> Result<(), Reason> {
         return Ok(());
     };
     let swapped = Position::new(position.lon_deg(), position.lat_deg());
-    Err(Reason::OutsideArea {
-        swapped_would_fit: swapped.is_ok_and(|swapped| area.contains(swapped)),
-    })
+    Err(Reason::OutsideArea { swapped_would_fit: swapped.is_ok_and(|swapped| area.contains(swapped)) })
 }
 
 fn check_accuracy(fix: &Fix, limits: &Limits) -> Result<(), Reason> {
     match fix.accuracy_m() {
-        Some(accuracy_m) if accuracy_m > limits.accuracy_m => Err(Reason::Inaccurate {
-            accuracy_m,
-            limit_m: limits.accuracy_m,
-        }),
+        Some(accuracy_m) if accuracy_m > limits.accuracy_m => {
+            Err(Reason::Inaccurate { accuracy_m, limit_m: limits.accuracy_m })
+        }
         _ => Ok(()),
     }
 }

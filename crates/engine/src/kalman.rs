@@ -32,21 +32,13 @@ impl Velocity {
     pub(crate) fn measured(speed_mps: Option<f32>, heading_deg: Option<f32>) -> Option<Self> {
         let speed_mps = f64::from(speed_mps?);
         if speed_mps < 0.3 {
-            return Some(Self {
-                east_mps: 0.0,
-                north_mps: 0.0,
-                sigma_mps: 0.7,
-            });
+            return Some(Self { east_mps: 0.0, north_mps: 0.0, sigma_mps: 0.7 });
         }
         if speed_mps < 1.0 {
             return None;
         }
         let (sin, cos) = f64::from(heading_deg?).to_radians().sin_cos();
-        Some(Self {
-            east_mps: speed_mps * sin,
-            north_mps: speed_mps * cos,
-            sigma_mps: 1.0 + 0.1 * speed_mps,
-        })
+        Some(Self { east_mps: speed_mps * sin, north_mps: speed_mps * cos, sigma_mps: 1.0 + 0.1 * speed_mps })
     }
 }
 
@@ -68,12 +60,7 @@ pub(crate) struct Kalman {
 
 impl Kalman {
     /// Starts at a fix.
-    pub(crate) fn start(
-        position: Position,
-        at: Millis,
-        accuracy_m: f64,
-        velocity: Option<Velocity>,
-    ) -> Self {
+    pub(crate) fn start(position: Position, at: Millis, accuracy_m: f64, velocity: Option<Velocity>) -> Self {
         let mut filter = Self {
             plane: LocalPlane::at(position),
             at,
@@ -143,10 +130,7 @@ impl Kalman {
     }
 
     fn take_velocity(&mut self, velocity: Velocity) {
-        let (off_east, off_north) = (
-            velocity.east_mps - self.east_mps,
-            velocity.north_mps - self.north_mps,
-        );
+        let (off_east, off_north) = (velocity.east_mps - self.east_mps, velocity.north_mps - self.north_mps);
         let total = self.var_speed + velocity.sigma_mps.powi(2);
         if off_east * off_east + off_north * off_north > GATE_2 * total {
             return;
@@ -193,15 +177,7 @@ impl Kalman {
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
         w.position(self.plane.origin());
         w.time(self.at);
-        let state = [
-            self.east_m,
-            self.north_m,
-            self.east_mps,
-            self.north_mps,
-            self.var_pos,
-            self.cov,
-            self.var_speed,
-        ];
+        let state = [self.east_m, self.north_m, self.east_mps, self.north_mps, self.var_pos, self.cov, self.var_speed];
         state.into_iter().for_each(|number| w.f64(number));
         w.u8(self.outliers);
     }
@@ -213,32 +189,13 @@ impl Kalman {
         for number in &mut state {
             *number = r.f64("filter", 1e15)?;
         }
-        let [
-            east_m,
-            north_m,
-            east_mps,
-            north_mps,
-            var_pos,
-            cov,
-            var_speed,
-        ] = state;
+        let [east_m, north_m, east_mps, north_mps, var_pos, cov, var_speed] = state;
         // A covariance matrix has a non-negative diagonal; the least variance keeps divisions sound.
         if !(var_pos >= 0.0 && var_speed >= 0.0) {
             return Err(RestoreError::Invalid { field: "filter" });
         }
         let outliers = r.count("filter", usize::from(OUTLIERS_MOST))? as u8;
-        Ok(Self {
-            plane,
-            at,
-            east_m,
-            north_m,
-            east_mps,
-            north_mps,
-            var_pos,
-            cov,
-            var_speed,
-            outliers,
-        })
+        Ok(Self { plane, at, east_m, north_m, east_mps, north_mps, var_pos, cov, var_speed, outliers })
     }
 }
 
@@ -252,37 +209,17 @@ mod tests {
 
     fn step(filter: &mut Kalman, east_m: f64, north_m: f64, second: i64, accuracy_m: f64) {
         let position = home().offset(east_m, north_m);
-        filter.step(
-            (position, position.unit()),
-            Millis(second * 1000),
-            accuracy_m,
-            None,
-            3.0,
-        );
+        filter.step((position, position.unit()), Millis(second * 1000), accuracy_m, None, 3.0);
     }
 
     #[test]
     fn speed_and_heading_come_out_of_positions_across_the_antimeridian() {
         let mut filter = Kalman::start(home(), Millis(0), 5.0, None);
         (1..60).for_each(|s| step(&mut filter, 15.0 * s as f64, 0.0, s, 5.0));
-        assert!(
-            (filter.speed_mps() - 15.0).abs() < 0.3,
-            "{}",
-            filter.speed_mps()
-        );
-        assert!(
-            (filter.heading_deg() - 90.0).abs() < 1.0,
-            "{}",
-            filter.heading_deg()
-        );
+        assert!((filter.speed_mps() - 15.0).abs() < 0.3, "{}", filter.speed_mps());
+        assert!((filter.heading_deg() - 90.0).abs() < 1.0, "{}", filter.heading_deg());
         assert!(filter.accuracy_m() < 5.0);
-        assert!(
-            filter
-                .unit()
-                .position()
-                .distance_m(home().offset(15.0 * 59.0, 0.0))
-                < 2.0
-        );
+        assert!(filter.unit().position().distance_m(home().offset(15.0 * 59.0, 0.0)) < 2.0);
     }
 
     #[test]
@@ -293,13 +230,7 @@ mod tests {
         assert!(filter.unit().position().distance_m(home()) < 40.0);
         step(&mut filter, 160.0, 0.0, 31, 5.0);
         step(&mut filter, 160.0, 0.0, 32, 5.0);
-        assert!(
-            filter
-                .unit()
-                .position()
-                .distance_m(home().offset(160.0, 0.0))
-                < 40.0
-        );
+        assert!(filter.unit().position().distance_m(home().offset(160.0, 0.0)) < 40.0);
     }
 
     #[test]

@@ -126,12 +126,7 @@ impl Limits {
         within("skew_max_ms", self.skew_max_ms as f64, 0.0, 2_678.4e6)?;
         within("shift_slack_ms", self.shift_slack_ms as f64, 0.0, 3_600e3)?;
         within("accuracy_m", self.accuracy_m.into(), 5.0, 10e3)?;
-        within(
-            "unknown_accuracy_m",
-            self.unknown_accuracy_m.into(),
-            1.0,
-            1e3,
-        )?;
+        within("unknown_accuracy_m", self.unknown_accuracy_m.into(), 1.0, 1e3)?;
         within("speed_mps", self.speed_mps.into(), 1.0, 400.0)?;
         within("jump_fixes", self.jump_fixes.into(), 2.0, 20.0)?;
         within("jump_span_ms", self.jump_span_ms as f64, 0.0, 600e3)?;
@@ -140,24 +135,9 @@ impl Limits {
         within("standing_m", self.standing_m.into(), 2.0, 200.0)?;
         within("standing_ms", self.standing_ms as f64, 1e3, 600e3)?;
         within("leaving_fixes", self.leaving_fixes.into(), 1.0, 10.0)?;
-        within(
-            "standing_refresh_ms",
-            self.standing_refresh_ms as f64,
-            1e3,
-            600e3,
-        )?;
-        within(
-            "predict_tolerance_m",
-            self.predict_tolerance_m.into(),
-            0.0,
-            500.0,
-        )?;
-        within(
-            "longest_silence_ms",
-            self.longest_silence_ms as f64,
-            1e3,
-            600e3,
-        )?;
+        within("standing_refresh_ms", self.standing_refresh_ms as f64, 1e3, 600e3)?;
+        within("predict_tolerance_m", self.predict_tolerance_m.into(), 0.0, 500.0)?;
+        within("longest_silence_ms", self.longest_silence_ms as f64, 1e3, 600e3)?;
         within("silence_ms", self.silence_ms as f64, 1e3, 3_600e3)?;
         within("eta_step_m", self.eta_step_m.into(), 0.0, 1e3)?;
         within("eta_step_ms", self.eta_step_ms as f64, 1e3, 600e3)
@@ -166,16 +146,7 @@ impl Limits {
 
 fn within(field: &'static str, value: f64, min: f64, max: f64) -> Result<(), InvalidLimit> {
     // NaN is in no range.
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err(InvalidLimit {
-            field,
-            value,
-            min,
-            max,
-        })
-    }
+    if (min..=max).contains(&value) { Ok(()) } else { Err(InvalidLimit { field, value, min, max }) }
 }
 
 /// Limits of every vehicle, all of them valid.
@@ -186,9 +157,7 @@ pub struct LimitsTable {
 
 impl Default for LimitsTable {
     fn default() -> Self {
-        Self {
-            by_vehicle: Vehicle::ALL.map(Limits::for_vehicle),
-        }
+        Self { by_vehicle: Vehicle::ALL.map(Limits::for_vehicle) }
     }
 }
 
@@ -218,10 +187,7 @@ mod tests {
     fn the_defaults_are_valid() {
         for vehicle in Vehicle::ALL {
             assert_eq!(Limits::for_vehicle(vehicle).validate(), Ok(()));
-            assert_eq!(
-                LimitsTable::default().get(vehicle),
-                &Limits::for_vehicle(vehicle)
-            );
+            assert_eq!(LimitsTable::default().get(vehicle), &Limits::for_vehicle(vehicle));
         }
     }
 
@@ -237,31 +203,16 @@ mod tests {
 
     #[test]
     fn a_limit_out_of_range_is_named_with_its_range() {
-        check_refused(
-            |l| l.speed_mps = 0.0,
-            "limit speed_mps is 0; it must be in 1..=400",
-        );
-        check_refused(
-            |l| l.accuracy_m = f32::NAN,
-            "limit accuracy_m is NaN; it must be in 5..=10000",
-        );
-        check_refused(
-            |l| l.stale_ms = -1,
-            "limit stale_ms is -1; it must be in 60000..=31622400000",
-        );
-        check_refused(
-            |l| l.jump_fixes = 1,
-            "limit jump_fixes is 1; it must be in 2..=20",
-        );
+        check_refused(|l| l.speed_mps = 0.0, "limit speed_mps is 0; it must be in 1..=400");
+        check_refused(|l| l.accuracy_m = f32::NAN, "limit accuracy_m is NaN; it must be in 5..=10000");
+        check_refused(|l| l.stale_ms = -1, "limit stale_ms is -1; it must be in 60000..=31622400000");
+        check_refused(|l| l.jump_fixes = 1, "limit jump_fixes is 1; it must be in 2..=20");
     }
 
     #[test]
     fn a_table_takes_valid_limits() {
         let mut table = LimitsTable::default();
-        let limits = Limits {
-            speed_mps: 30.0,
-            ..Limits::default()
-        };
+        let limits = Limits { speed_mps: 30.0, ..Limits::default() };
         table.set(Vehicle::Van, limits.clone()).unwrap();
         assert_eq!(table.get(Vehicle::Van), &limits);
     }

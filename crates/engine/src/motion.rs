@@ -57,13 +57,7 @@ impl Motion {
             standing.watch(fix, fix.position(), limits);
         } else {
             let density = f64::from(limits.accel_density);
-            filter.step(
-                (fix.position(), unit),
-                fix.taken(),
-                accuracy_m,
-                velocity,
-                density,
-            );
+            filter.step((fix.position(), unit), fix.taken(), accuracy_m, velocity, density);
             standing.watch(fix, filter.unit().position(), limits);
         }
         let (filter, standing) = (filter.clone(), standing.clone());
@@ -74,34 +68,20 @@ impl Motion {
         let unit = filter.unit();
         let (position, speed_mps) = (unit.position(), filter.speed_mps());
         let still = standing.is_standing();
-        let last_heading = self
-            .now
-            .as_ref()
-            .and_then(|moving| moving.marker.heading_deg);
+        let last_heading = self.now.as_ref().and_then(|moving| moving.marker.heading_deg);
         let has_heading = !still && speed_mps >= HEADING_LEAST_MPS;
         // f32 rounds the last hair below 360 up to it.
-        let heading_deg = Some(filter.heading_deg() as f32)
-            .filter(|deg| *deg < 360.0)
-            .or(Some(0.0));
+        let heading_deg = Some(filter.heading_deg() as f32).filter(|deg| *deg < 360.0).or(Some(0.0));
         let marker = Marker {
             position,
             speed_mps: if still { 0.0 } else { speed_mps as f32 },
-            heading_deg: if has_heading {
-                heading_deg
-            } else {
-                last_heading
-            },
+            heading_deg: if has_heading { heading_deg } else { last_heading },
             accuracy_m: filter.accuracy_m() as f32,
             taken,
             standing: still,
             cell: self.cells.cell(position, unit),
         };
-        self.now = Some(Moving {
-            filter,
-            standing,
-            marker,
-            unit,
-        });
+        self.now = Some(Moving { filter, standing, marker, unit });
     }
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
@@ -116,17 +96,9 @@ impl Motion {
         let now = r.option("motion", |r| {
             let filter = Kalman::load(r)?;
             let (standing, marker, unit) = (Standing::load(r)?, load_marker(r)?, filter.unit());
-            Ok(Moving {
-                filter,
-                standing,
-                marker,
-                unit,
-            })
+            Ok(Moving { filter, standing, marker, unit })
         })?;
-        Ok(Self {
-            now,
-            cells: CellMemo::default(),
-        })
+        Ok(Self { now, cells: CellMemo::default() })
     }
 }
 

@@ -15,9 +15,7 @@ pub fn marker_worth_telling(told: Option<&Marker>, current: &Marker, limits: &Li
         return age_ms >= limits.standing_refresh_ms;
     }
     let tolerance_m = f64::from(limits.predict_tolerance_m);
-    tolerance_m <= 0.0
-        || age_ms >= limits.longest_silence_ms
-        || prediction_error_m(told, current) > tolerance_m
+    tolerance_m <= 0.0 || age_ms >= limits.longest_silence_ms || prediction_error_m(told, current) > tolerance_m
 }
 
 /// How far a watcher's own prediction from `told` is from `current`, in metres.
@@ -36,11 +34,7 @@ pub fn prediction_error_m(told: &Marker, current: &Marker) -> f64 {
 
 /// How often the phone should send, in ms: by the most urgent trip, whether the driver stands, and whether anybody looks.
 /// Precision matters where the customer opens the door; a driver without a trip only needs to be found.
-pub(crate) fn wanted_interval_ms(
-    phases: impl Iterator<Item = Phase>,
-    standing: bool,
-    watched: bool,
-) -> u32 {
+pub(crate) fn wanted_interval_ms(phases: impl Iterator<Item = Phase>, standing: bool, watched: bool) -> u32 {
     let of_phase = |phase| match phase {
         Phase::Arriving => 1_000,
         Phase::ToPickup | Phase::ToDropoff if standing => 5_000,
@@ -48,11 +42,7 @@ pub(crate) fn wanted_interval_ms(
         _ => 10_000,
     };
     let interval_ms = phases.map(of_phase).min().unwrap_or(15_000);
-    if watched {
-        interval_ms
-    } else {
-        interval_ms * 2
-    }
+    if watched { interval_ms } else { interval_ms * 2 }
 }
 
 #[cfg(test)]
@@ -74,20 +64,13 @@ mod tests {
 
     #[track_caller]
     fn check(tolerance_m: f32, told: Marker, current: Marker, worth: bool) {
-        let limits = Limits {
-            predict_tolerance_m: tolerance_m,
-            ..Limits::default()
-        };
+        let limits = Limits { predict_tolerance_m: tolerance_m, ..Limits::default() };
         assert_eq!(marker_worth_telling(Some(&told), &current, &limits), worth);
     }
 
     #[test]
     fn without_a_tolerance_every_move_is_told() {
-        assert!(marker_worth_telling(
-            None,
-            &marker(0, 0.0, false),
-            &Limits::default()
-        ));
+        assert!(marker_worth_telling(None, &marker(0, 0.0, false), &Limits::default()));
         check(0.0, marker(0, 0.0, false), marker(1, 10.0, false), true);
     }
 
@@ -108,15 +91,11 @@ mod tests {
 
     #[test]
     fn the_phone_is_asked_for_more_the_nearer_the_door() {
-        let wanted =
-            |phases: &[Phase], standing| wanted_interval_ms(phases.iter().copied(), standing, true);
+        let wanted = |phases: &[Phase], standing| wanted_interval_ms(phases.iter().copied(), standing, true);
         assert_eq!(wanted(&[], false), 15_000);
         assert_eq!(wanted(&[Phase::AtPickup], true), 10_000);
         assert_eq!(wanted(&[Phase::Assigned, Phase::ToDropoff], false), 3_000);
         assert_eq!(wanted(&[Phase::ToDropoff, Phase::Arriving], true), 1_000);
-        assert_eq!(
-            wanted_interval_ms([Phase::Arriving].into_iter(), false, false),
-            2_000
-        );
+        assert_eq!(wanted_interval_ms([Phase::Arriving].into_iter(), false, false), 2_000);
     }
 }

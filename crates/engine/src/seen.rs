@@ -36,22 +36,14 @@ impl Sessions {
             Some(index) => self.list[..=index].rotate_right(1),
             None => {
                 self.list.truncate(SESSIONS - 1);
-                self.list.insert(
-                    0,
-                    Session {
-                        id,
-                        ..Session::default()
-                    },
-                );
+                self.list.insert(0, Session { id, ..Session::default() });
             }
         }
         &mut self.list[0]
     }
 
     pub(crate) fn seen(&self, id: u64, seq: u64) -> bool {
-        self.list
-            .iter()
-            .any(|session| session.id == id && session.seen(seq))
+        self.list.iter().any(|session| session.id == id && session.seen(seq))
     }
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
@@ -77,12 +69,7 @@ impl Sessions {
             for word in &mut window {
                 *word = !r.uint("session")?;
             }
-            list.push(Session {
-                id,
-                highest,
-                window,
-                skew: Skew::load(r)?,
-            });
+            list.push(Session { id, highest, window, skew: Skew::load(r)? });
         }
         Ok(Self { list })
     }
@@ -122,11 +109,7 @@ impl Session {
         for index in (0..self.window.len()).rev() {
             let word = |i: Option<usize>| i.map_or(0, |i| self.window[i]);
             let high = word(index.checked_sub(words)) << bits;
-            let low = if bits == 0 {
-                0
-            } else {
-                word(index.checked_sub(words + 1)) >> (64 - bits)
-            };
+            let low = if bits == 0 { 0 } else { word(index.checked_sub(words + 1)) >> (64 - bits) };
             self.window[index] = high | low;
         }
     }
@@ -150,19 +133,13 @@ pub(crate) struct Recent {
 impl Recent {
     /// Whether a fix of the phone time `taken` at `position` was kept lately. A scan of 1 KiB, about 20 ns.
     pub(crate) fn contains(&self, taken: Millis, position: Position) -> bool {
-        self.ring.iter().any(|kept| {
-            kept.taken == taken
-                && kept.lat_e7 == position.lat_e7()
-                && kept.lon_e7 == position.lon_e7()
-        })
+        self.ring
+            .iter()
+            .any(|kept| kept.taken == taken && kept.lat_e7 == position.lat_e7() && kept.lon_e7 == position.lon_e7())
     }
 
     pub(crate) fn push(&mut self, taken: Millis, position: Position) {
-        let kept = Kept {
-            taken,
-            lat_e7: position.lat_e7(),
-            lon_e7: position.lon_e7(),
-        };
+        let kept = Kept { taken, lat_e7: position.lat_e7(), lon_e7: position.lon_e7() };
         if self.ring.len() < RECENT {
             self.ring.push(kept);
         } else {
@@ -174,19 +151,10 @@ impl Recent {
     /// The slower of the two speeds, in m/s, that connect a late fix with its neighbours in time; `None` unless it has one on
     /// either side: a single neighbour may itself be the wrong one. Both accuracies are granted as `slack_m`.
     pub(crate) fn speed_between_mps(&self, fix: &Fix, taken: Millis, slack_m: f64) -> Option<f64> {
-        let before = self
-            .ring
-            .iter()
-            .filter(|kept| kept.taken <= taken)
-            .max_by_key(|kept| kept.taken)?;
-        let after = self
-            .ring
-            .iter()
-            .filter(|kept| kept.taken > taken)
-            .min_by_key(|kept| kept.taken)?;
+        let before = self.ring.iter().filter(|kept| kept.taken <= taken).max_by_key(|kept| kept.taken)?;
+        let after = self.ring.iter().filter(|kept| kept.taken > taken).min_by_key(|kept| kept.taken)?;
         let speed_mps = |kept: &Kept| {
-            let there =
-                Position::new(f64::from(kept.lat_e7) / 1e7, f64::from(kept.lon_e7) / 1e7).ok()?;
+            let there = Position::new(f64::from(kept.lat_e7) / 1e7, f64::from(kept.lon_e7) / 1e7).ok()?;
             let way_m = (fix.position().distance_m(there) - slack_m).max(0.0);
             Some(way_m / kept.taken.since_s(taken).abs().max(1.0))
         };
@@ -216,16 +184,10 @@ impl Recent {
         for _ in 0..count {
             let taken = Millis(last.taken.0.wrapping_add(r.int("recent")?));
             let mut e7 = |last: i32| -> Result<i32, RestoreError> {
-                let value = i64::from(last)
-                    .checked_add(r.int("recent")?)
-                    .and_then(|value| i32::try_from(value).ok());
+                let value = i64::from(last).checked_add(r.int("recent")?).and_then(|value| i32::try_from(value).ok());
                 value.ok_or(RestoreError::Invalid { field: "recent" })
             };
-            last = Kept {
-                taken,
-                lat_e7: e7(last.lat_e7)?,
-                lon_e7: e7(last.lon_e7)?,
-            };
+            last = Kept { taken, lat_e7: e7(last.lat_e7)?, lon_e7: e7(last.lon_e7)? };
             ring.push(last);
         }
         Ok(Self { ring, next })
@@ -274,9 +236,6 @@ mod tests {
         for id in [1, 2, 3, 4, 1, 5] {
             sessions.enter(id).mark(7);
         }
-        assert_eq!(
-            [1, 2, 3, 4, 5].map(|id| sessions.seen(id, 7)),
-            [true, false, true, true, true]
-        );
+        assert_eq!([1, 2, 3, 4, 5].map(|id| sessions.seen(id, 7)), [true, false, true, true, true]);
     }
 }

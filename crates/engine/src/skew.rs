@@ -93,18 +93,14 @@ impl Skew {
 
     fn learn_newest(&mut self, now: Millis, difference_ms: i64, future_ms: i64) {
         let low = self.risen(now).unwrap_or(0);
-        let near =
-            (low.saturating_sub(STEADY_MS)..=low.saturating_add(STEP_MS)).contains(&difference_ms);
+        let near = (low.saturating_sub(STEADY_MS)..=low.saturating_add(STEP_MS)).contains(&difference_ms);
         if near && low < -future_ms {
             self.believe(now, low.min(difference_ms));
         } else if difference_ms < low.min(-future_ms) {
             if self.is_steady(now, difference_ms, 0) {
                 self.believe(now, difference_ms);
             }
-        } else if low < 0
-            && difference_ms > low
-            && self.is_steady(now, difference_ms, STEADY_SPAN_MS)
-        {
+        } else if low < 0 && difference_ms > low && self.is_steady(now, difference_ms, STEADY_SPAN_MS) {
             // Live again at another level: the clock was set right. What is above zero is age, not error.
             self.believe(now, difference_ms.min(0));
         }
@@ -112,29 +108,17 @@ impl Skew {
 
     fn risen(&self, now: Millis) -> Option<i64> {
         let elapsed_ms = now.since_ms(self.low_at).max(0);
-        self.low_ms
-            .map(|low| low.saturating_add(elapsed_ms / RISE_DIVISOR))
+        self.low_ms.map(|low| low.saturating_add(elapsed_ms / RISE_DIVISOR))
     }
 
     fn believe(&mut self, now: Millis, level_ms: i64) {
-        *self = Self {
-            low_ms: Some(level_ms),
-            low_at: now,
-            ..Self::default()
-        };
+        *self = Self { low_ms: Some(level_ms), low_at: now, ..Self::default() };
     }
 
     fn is_steady(&mut self, now: Millis, difference_ms: i64, span_ms: i64) -> bool {
-        let same_level = difference_ms
-            .saturating_sub(self.candidate_ms)
-            .saturating_abs()
-            <= STEADY_MS;
+        let same_level = difference_ms.saturating_sub(self.candidate_ms).saturating_abs() <= STEADY_MS;
         if self.candidate_messages == 0 || !same_level {
-            (
-                self.candidate_ms,
-                self.candidate_since,
-                self.candidate_messages,
-            ) = (difference_ms, now, 0);
+            (self.candidate_ms, self.candidate_since, self.candidate_messages) = (difference_ms, now, 0);
         }
         self.candidate_messages = self.candidate_messages.saturating_add(1);
         self.candidate_messages >= STEADY_MESSAGES && now.since_ms(self.candidate_since) >= span_ms
@@ -153,11 +137,7 @@ impl Skew {
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let low_ms = r.option("skew", |r| r.int("skew"))?;
         let low_at = r.time("skew")?;
-        let mut skew = Self {
-            low_ms,
-            low_at,
-            ..Self::default()
-        };
+        let mut skew = Self { low_ms, low_at, ..Self::default() };
         skew.candidate_messages = r.u8()?;
         if skew.candidate_messages > 0 {
             skew.candidate_ms = r.int("skew")?;
@@ -180,27 +160,14 @@ mod tests {
         let (mut skew, limits) = (Skew::default(), Limits::default());
         for &(second, ahead_ms) in messages {
             let now = Millis(NOON + second * 1000);
-            skew.learn(
-                now,
-                ClockReading {
-                    clock: now + ahead_ms,
-                    is_sent,
-                    repeated,
-                },
-                &limits,
-            );
+            skew.learn(now, ClockReading { clock: now + ahead_ms, is_sent, repeated }, &limits);
         }
         assert_eq!(skew.offset_ms(), offset_ms);
     }
 
     #[test]
     fn travel_time_is_not_clock_error() {
-        check(
-            true,
-            false,
-            &[(0, -300), (1, -80), (2, -9_000), (3, -120)],
-            0,
-        );
+        check(true, false, &[(0, -300), (1, -80), (2, -9_000), (3, -120)], 0);
         check(true, false, &[(0, -40_000)], 0);
         check(true, false, &[(0, 700)], 0);
     }
@@ -223,85 +190,38 @@ mod tests {
     fn a_clock_set_back_is_followed_once_steady() {
         let back = -3_600_000;
         check(true, false, &[(0, 0), (5, back), (9, back)], 0);
-        check(
-            true,
-            false,
-            &[(0, 0), (5, back), (9, back), (15, back)],
-            3_600_000,
-        );
+        check(true, false, &[(0, 0), (5, back), (9, back), (15, back)], 3_600_000);
         check(true, false, &[(0, DAY_MS), (5, 0), (9, 0), (15, 0)], 0);
     }
 
     #[test]
     fn a_burst_of_delayed_messages_is_no_step() {
-        check(
-            true,
-            false,
-            &[
-                (0, 0),
-                (130, -130_000),
-                (130, -129_000),
-                (131, -128_000),
-                (131, -127_000),
-            ],
-            0,
-        );
+        check(true, false, &[(0, 0), (130, -130_000), (130, -129_000), (131, -128_000), (131, -127_000)], 0);
     }
 
     #[test]
     fn a_recording_played_again_is_not_a_clock_set_back() {
         let hour_ago: Vec<_> = (0..200).map(|i| (i, -3_600_000)).collect();
         check(true, true, &hour_ago, 0);
-        check(
-            true,
-            true,
-            &[(0, -3_600_000), (150, -3_600_000), (301, -3_600_000)],
-            3_600_000,
-        );
+        check(true, true, &[(0, -3_600_000), (150, -3_600_000), (301, -3_600_000)], 3_600_000);
     }
 
     #[test]
     fn without_a_sending_time_only_a_clock_ahead_shows() {
-        check(
-            false,
-            false,
-            &[(0, -DAY_MS), (5, -DAY_MS), (20, -DAY_MS), (40, -DAY_MS)],
-            0,
-        );
+        check(false, false, &[(0, -DAY_MS), (5, -DAY_MS), (20, -DAY_MS), (40, -DAY_MS)], 0);
         check(false, false, &[(0, DAY_MS), (1, DAY_MS)], 0);
-        check(
-            false,
-            false,
-            &[(0, DAY_MS), (1, DAY_MS), (2, DAY_MS - 90)],
-            -DAY_MS + 90,
-        );
+        check(false, false, &[(0, DAY_MS), (1, DAY_MS), (2, DAY_MS - 90)], -DAY_MS + 90);
         check(false, false, &[(0, 60_000), (1, 0), (2, 60_000), (3, 0)], 0);
-        let set_right = [
-            (0, DAY_MS),
-            (1, DAY_MS),
-            (2, DAY_MS),
-            (10, -90),
-            (15, -300),
-            (21, -90),
-        ];
+        let set_right = [(0, DAY_MS), (1, DAY_MS), (2, DAY_MS), (10, -90), (15, -300), (21, -90)];
         check(false, false, &set_right, 0);
     }
 
     #[test]
     fn the_ends_of_time_do_not_panic() {
         let mut skew = Skew::default();
-        for (now, clock) in [
-            (i64::MAX, i64::MIN),
-            (i64::MIN, i64::MAX),
-            (i64::MAX, i64::MAX),
-            (i64::MIN, i64::MIN),
-        ] {
+        for (now, clock) in [(i64::MAX, i64::MIN), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (i64::MIN, i64::MIN)] {
             for is_sent in [true, false] {
-                let reading = ClockReading {
-                    clock: Millis(clock),
-                    is_sent,
-                    repeated: true,
-                };
+                let reading = ClockReading { clock: Millis(clock), is_sent, repeated: true };
                 skew.learn(Millis(now), reading, &Limits::default());
             }
         }

@@ -32,13 +32,7 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn start(centre: Position, since: Millis) -> Self {
-        Self {
-            centre,
-            since,
-            standing: false,
-            outside: 0,
-            last_outside: centre,
-        }
+        Self { centre, since, standing: false, outside: 0, last_outside: centre }
     }
 
     pub(crate) fn is_standing(&self) -> bool {
@@ -63,10 +57,7 @@ impl Standing {
         if fix.taken().since_ms(self.since) < needed_ms {
             return Stance::Moving;
         }
-        *self = Self {
-            standing: true,
-            ..Self::start(filtered, self.since)
-        };
+        *self = Self { standing: true, ..Self::start(filtered, self.since) };
         Stance::Standing
     }
 
@@ -80,11 +71,7 @@ impl Standing {
         }
         // Outliers lie on any side; a departure goes one way.
         let onward = self.outside == 0 || distance_m(place, self.last_outside) <= away_m;
-        self.outside = if onward {
-            self.outside.saturating_add(1)
-        } else {
-            1
-        };
+        self.outside = if onward { self.outside.saturating_add(1) } else { 1 };
         self.last_outside = place;
         if self.outside < limits.leaving_fixes {
             return Stance::Standing;

@@ -11,8 +11,8 @@ use crate::seen::{Recent, Sessions};
 use crate::skew::ClockReading;
 use crate::trip::Stop;
 use crate::{
-    Batch, Effect, Fix, Limits, Marker, Millis, Phase, Plan, RawFix, Reason, StopKind, TripId,
-    TripView, Vehicle, Verdict, World,
+    Batch, Effect, Fix, Limits, Marker, Millis, Phase, Plan, RawFix, Reason, StopKind, TripId, TripView, Vehicle,
+    Verdict, World,
 };
 
 /// Everything known about one driver. Bounded: about 2 KiB, plus 0.8 KiB per trip on board.
@@ -68,13 +68,7 @@ impl Tracker {
 
     /// Puts a plan into effect, unless a newer one is. Trips keep the phase they have reached when the record lags behind;
     /// phases that come from the plan are not raised again as effects. Duty begins or ends now.
-    pub fn apply_plan(
-        &mut self,
-        now: Millis,
-        plan: Plan,
-        world: &World<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn apply_plan(&mut self, now: Millis, plan: Plan, world: &World<'_>, effects: &mut Vec<Effect>) {
         if plan.version < self.plan_version {
             return;
         }
@@ -107,20 +101,10 @@ impl Tracker {
 
     /// Judges the fixes of one message in order and draws what follows. A message seen before is judged duplicate and does
     /// nothing else. About a microsecond per accepted fix; allocates only what `effects` must grow by.
-    pub fn observe(
-        &mut self,
-        now: Millis,
-        batch: Batch<'_>,
-        world: &World<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn observe(&mut self, now: Millis, batch: Batch<'_>, world: &World<'_>, effects: &mut Vec<Effect>) {
         if batch.session != 0 && self.seen(batch.session, batch.seq) {
             let duplicate = Verdict::Rejected(Reason::Duplicate);
-            let judged = |index| Effect::Judged {
-                index,
-                verdict: duplicate,
-                fix: None,
-            };
+            let judged = |index| Effect::Judged { index, verdict: duplicate, fix: None };
             effects.extend((0..batch.fixes.len()).map(judged));
             return;
         }
@@ -128,44 +112,27 @@ impl Tracker {
         let first = effects.len();
         let offset_ms = self.enter_session(now, &batch, limits);
         // Only a server clock that was set back makes the newest fix lie beyond what is tolerated.
-        if self
-            .newest
-            .is_some_and(|newest| newest > now + limits.future_ms)
-        {
+        if self.newest.is_some_and(|newest| newest > now + limits.future_ms) {
             (self.newest, self.gate) = (None, Gate::default());
         }
         for (index, raw) in batch.fixes.iter().enumerate() {
             match self.judge(now, raw, offset_ms, world) {
                 Err(reason) => {
-                    effects.push(Effect::Judged {
-                        index,
-                        verdict: Verdict::Rejected(reason),
-                        fix: None,
-                    });
+                    effects.push(Effect::Judged { index, verdict: Verdict::Rejected(reason), fix: None });
                 }
                 Ok(Kept::Late(fix)) => {
-                    effects.push(Effect::Judged {
-                        index,
-                        verdict: Verdict::Late,
-                        fix: Some(fix),
-                    });
+                    effects.push(Effect::Judged { index, verdict: Verdict::Late, fix: Some(fix) });
                     self.take_late(raw, &fix, limits, effects);
                 }
                 Ok(kept @ (Kept::Accepted(fix) | Kept::Elsewhere(fix))) => {
-                    effects.push(Effect::Judged {
-                        index,
-                        verdict: Verdict::Accepted,
-                        fix: Some(fix),
-                    });
+                    effects.push(Effect::Judged { index, verdict: Verdict::Accepted, fix: Some(fix) });
                     let afresh = matches!(kept, Kept::Elsewhere(_));
                     self.take(now, raw, &fix, afresh, limits, effects);
                 }
             }
         }
         self.tell_marker(limits, effects);
-        let phase_changed = effects[first..]
-            .iter()
-            .any(|effect| matches!(effect, Effect::Phase { .. }));
+        let phase_changed = effects[first..].iter().any(|effect| matches!(effect, Effect::Phase { .. }));
         self.tell_etas(now, phase_changed, world, effects);
     }
 
@@ -177,9 +144,7 @@ impl Tracker {
             (self.silent, self.silent_at) = (true, None);
             effects.push(Effect::Silent { since: self.heard });
         }
-        let phase_changed = effects[first..]
-            .iter()
-            .any(|effect| matches!(effect, Effect::Phase { .. }));
+        let phase_changed = effects[first..].iter().any(|effect| matches!(effect, Effect::Phase { .. }));
         if phase_changed {
             self.tell_etas(now, true, world, effects);
         }
@@ -188,10 +153,7 @@ impl Tracker {
     /// When to call [`Tracker::on_timeout`]; ask again after any other call. `None`: nothing to wait for.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.silent_at
-            .into_iter()
-            .chain(self.journey.deadline())
-            .min()
+        self.silent_at.into_iter().chain(self.journey.deadline()).min()
     }
 
     /// Whether a message has been observed: (session, seq) among those remembered, or below them. Always false for session 0.
@@ -235,11 +197,7 @@ impl Tracker {
     #[must_use]
     pub fn wanted_interval_ms(&self, watched: bool) -> u32 {
         let standing = self.marker().is_some_and(|marker| marker.standing);
-        pacing::wanted_interval_ms(
-            self.journey.trips.iter().map(|trip| trip.phase),
-            standing,
-            watched,
-        )
+        pacing::wanted_interval_ms(self.journey.trips.iter().map(|trip| trip.phase), standing, watched)
     }
 
     /// Remembers the message and learns from its clock; gives the session's clock correction.
@@ -251,15 +209,7 @@ impl Tracker {
         let newest = || batch.fixes.iter().map(|fix| fix.taken).max();
         if let Some(clock) = batch.sent.or_else(newest) {
             let repeated = clock <= self.clock_high;
-            session.skew.learn(
-                now,
-                ClockReading {
-                    clock,
-                    is_sent: batch.sent.is_some(),
-                    repeated,
-                },
-                limits,
-            );
+            session.skew.learn(now, ClockReading { clock, is_sent: batch.sent.is_some(), repeated }, limits);
             if now.since_ms(clock).saturating_abs() <= limits.skew_max_ms {
                 self.clock_high = self.clock_high.max(clock);
             }
@@ -267,21 +217,12 @@ impl Tracker {
         session.skew.offset_ms()
     }
 
-    fn take(
-        &mut self,
-        now: Millis,
-        raw: &RawFix,
-        fix: &Fix,
-        afresh: bool,
-        limits: &Limits,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn take(&mut self, now: Millis, raw: &RawFix, fix: &Fix, afresh: bool, limits: &Limits, effects: &mut Vec<Effect>) {
         let unit = fix.position().unit();
         let previous = self.newest.replace(fix.taken());
         self.gate.accept(fix, limits);
         self.recent.push(raw.taken, fix.position());
-        self.motion
-            .accept(fix, unit, afresh || previous.is_none(), limits);
+        self.motion.accept(fix, unit, afresh || previous.is_none(), limits);
         self.heard = now;
         self.arm_silence(limits);
         if std::mem::take(&mut self.silent) {
@@ -320,9 +261,7 @@ impl Tracker {
 
     fn tell_marker(&mut self, limits: &Limits, effects: &mut Vec<Effect>) {
         let Some(marker) = self.marker() else { return };
-        let unchanged = self
-            .told
-            .is_some_and(|told| told.taken == marker.taken && told.position == marker.position);
+        let unchanged = self.told.is_some_and(|told| told.taken == marker.taken && told.position == marker.position);
         if !unchanged && pacing::marker_worth_telling(self.told.as_ref(), &marker, limits) {
             self.told = Some(marker);
             effects.push(Effect::Moved(marker));
@@ -330,13 +269,7 @@ impl Tracker {
     }
 
     /// Arrival times start from where the driver is; a marker that is long silent says nothing about that.
-    fn tell_etas(
-        &mut self,
-        now: Millis,
-        forced: bool,
-        world: &World<'_>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn tell_etas(&mut self, now: Millis, forced: bool, world: &World<'_>, effects: &mut Vec<Effect>) {
         let limits = world.limits.get(self.vehicle);
         if !self.journey.is_live() {
             return;
@@ -344,14 +277,7 @@ impl Tracker {
         let fresh = |marker: &Marker| now.since_ms(marker.taken) <= limits.silence_ms;
         match self.marker().filter(fresh) {
             Some(marker) if forced || self.itinerary.is_due(now, &marker, limits) => {
-                self.itinerary.refresh(
-                    now,
-                    &marker,
-                    self.vehicle,
-                    &mut self.journey,
-                    world,
-                    effects,
-                );
+                self.itinerary.refresh(now, &marker, self.vehicle, &mut self.journey, world, effects);
             }
             None if forced => Itinerary::end_finished(&mut self.journey, effects),
             _ => {}
@@ -360,16 +286,8 @@ impl Tracker {
 
     /// Stops still to be made before the trip's drop-off; 0 when that is behind or not in the plan.
     fn stops_before_dropoff(&self, trip: TripId) -> u8 {
-        let phase_of = |id| {
-            self.journey
-                .trip_of(id)
-                .map_or(Phase::Failed, |index| self.journey.trips[index].phase)
-        };
-        let mut ahead = self
-            .journey
-            .stops
-            .iter()
-            .filter(|stop| !stop.is_behind(phase_of(&stop.plan.trip)));
+        let phase_of = |id| self.journey.trip_of(id).map_or(Phase::Failed, |index| self.journey.trips[index].phase);
+        let mut ahead = self.journey.stops.iter().filter(|stop| !stop.is_behind(phase_of(&stop.plan.trip)));
         let own = |stop: &Stop| stop.plan.trip == trip && stop.plan.kind == StopKind::Dropoff;
         ahead.position(own).map_or(0, |before| before as u8)
     }

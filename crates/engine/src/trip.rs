@@ -4,8 +4,7 @@ use crate::bytes::{Reader, Writer};
 use crate::fence::Presence;
 use crate::geo::Unit;
 use crate::{
-    Effect, Eta, EtaBasis, Fence, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError,
-    StopKind, TripId,
+    Effect, Eta, EtaBasis, Fence, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError, StopKind, TripId,
 };
 
 /// A trip as it stands, for publishing whole states.
@@ -97,9 +96,7 @@ impl Trip {
 
     /// Notes that nothing was heard of the driver between two fixes.
     pub(crate) fn note_gap(&mut self, from: Millis, until: Millis) {
-        let longest_ms = self.gap.map_or(GAP_LEAST_MS, |(from, until)| {
-            until.since_ms(from).max(GAP_LEAST_MS)
-        });
+        let longest_ms = self.gap.map_or(GAP_LEAST_MS, |(from, until)| until.since_ms(from).max(GAP_LEAST_MS));
         if !self.phase.is_picked_up() && until.since_ms(from) >= longest_ms {
             self.gap = Some((from, until));
         }
@@ -185,31 +182,12 @@ impl Stop {
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let trip = TripId(u128::from_le_bytes(r.raw()?));
-        let kind = if r.bool("stop")? {
-            StopKind::Dropoff
-        } else {
-            StopKind::Pickup
-        };
+        let kind = if r.bool("stop")? { StopKind::Dropoff } else { StopKind::Pickup };
         let position: Position = r.position("stop")?;
-        let fence = Fence {
-            radius_m: r.f32("stop")?,
-            dwell_ms: r.int("stop")?,
-            arriving_m: r.f32("stop")?,
-        };
-        let plan = PlanStop {
-            trip,
-            kind,
-            position,
-            fence,
-            service_ms: r.int("stop")?,
-        };
+        let fence = Fence { radius_m: r.f32("stop")?, dwell_ms: r.int("stop")?, arriving_m: r.f32("stop")? };
+        let plan = PlanStop { trip, kind, position, fence, service_ms: r.int("stop")? };
         let (live, backlog) = (Presence::load(r)?, Presence::load(r)?);
-        Ok(Self {
-            live,
-            backlog,
-            backlog_until: r.time("stop")?,
-            ..Self::new(plan)
-        })
+        Ok(Self { live, backlog, backlog_until: r.time("stop")?, ..Self::new(plan) })
     }
 }
 
@@ -237,13 +215,5 @@ fn load_eta(r: &mut Reader<'_>) -> Result<Eta, RestoreError> {
         _ => return Err(RestoreError::Invalid { field: "eta" }),
     };
     let pickup_at = r.option("eta", |r| r.time("eta"))?;
-    Ok(Eta {
-        at,
-        low: at - below_ms,
-        high: at + above_ms,
-        distance_m,
-        stops_left,
-        basis,
-        pickup_at,
-    })
+    Ok(Eta { at, low: at - below_ms, high: at + above_ms, distance_m, stops_left, basis, pickup_at })
 }

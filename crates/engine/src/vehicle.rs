@@ -19,13 +19,7 @@ pub enum Vehicle {
 
 impl Vehicle {
     /// Every vehicle, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Bicycle,
-        Self::Motorbike,
-        Self::Car,
-        Self::Van,
-        Self::Foot,
-    ];
+    pub const ALL: [Self; 5] = [Self::Bicycle, Self::Motorbike, Self::Car, Self::Van, Self::Foot];
 
     /// The word for it: `bicycle`, `motorbike`, `car`, `van`, `foot`.
     #[must_use]

@@ -121,49 +121,27 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Invalid(Invalid::NotFinite) => {
-                f.write_str("latitude or longitude is not a finite number")
-            }
+            Self::Invalid(Invalid::NotFinite) => f.write_str("latitude or longitude is not a finite number"),
             Self::Invalid(Invalid::Latitude) => f.write_str("latitude is outside -90..=90 degrees"),
-            Self::Invalid(Invalid::Longitude) => {
-                f.write_str("longitude is outside -180..=180 degrees")
-            }
-            Self::Invalid(Invalid::ZeroIsland) => {
-                f.write_str("position is (0, 0), which means the phone had no fix")
-            }
+            Self::Invalid(Invalid::Longitude) => f.write_str("longitude is outside -180..=180 degrees"),
+            Self::Invalid(Invalid::ZeroIsland) => f.write_str("position is (0, 0), which means the phone had no fix"),
             Self::Duplicate => f.write_str("this fix was received before"),
             Self::Future { ahead_ms, limit_ms } => {
-                write!(
-                    f,
-                    "taken {ahead_ms} ms in the future; at most {limit_ms} ms is tolerated"
-                )
+                write!(f, "taken {ahead_ms} ms in the future; at most {limit_ms} ms is tolerated")
             }
             Self::Stale { age_ms, limit_ms } => {
                 write!(f, "taken {age_ms} ms ago; tracks go back {limit_ms} ms")
             }
-            Self::OffShift => {
-                f.write_str("taken while the driver was neither available nor on a trip")
+            Self::OffShift => f.write_str("taken while the driver was neither available nor on a trip"),
+            Self::OutsideArea { swapped_would_fit: false } => f.write_str("outside the service area"),
+            Self::OutsideArea { swapped_would_fit: true } => {
+                f.write_str("outside the service area; latitude and longitude seem to be swapped")
             }
-            Self::OutsideArea {
-                swapped_would_fit: false,
-            } => f.write_str("outside the service area"),
-            Self::OutsideArea {
-                swapped_would_fit: true,
-            } => f.write_str("outside the service area; latitude and longitude seem to be swapped"),
-            Self::Inaccurate {
-                accuracy_m,
-                limit_m,
-            } => {
-                write!(
-                    f,
-                    "accurate to {accuracy_m:.0} m only; at most {limit_m:.0} m is tolerated"
-                )
+            Self::Inaccurate { accuracy_m, limit_m } => {
+                write!(f, "accurate to {accuracy_m:.0} m only; at most {limit_m:.0} m is tolerated")
             }
             Self::ImplausibleSpeed { mps, limit_mps } => {
-                write!(
-                    f,
-                    "would have taken {mps:.0} m/s from the last fix; at most {limit_mps:.0} m/s is plausible"
-                )
+                write!(f, "would have taken {mps:.0} m/s from the last fix; at most {limit_mps:.0} m/s is plausible")
             }
             Self::Mock => f.write_str("marked by the phone as a mock location"),
         }
@@ -184,65 +162,19 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_word_and_its_sentence() {
-        check(
-            Reason::Invalid(Invalid::Latitude),
-            "invalid",
-            "latitude is outside -90..=90 degrees",
-        );
-        check(
-            Reason::Duplicate,
-            "duplicate",
-            "this fix was received before",
-        );
-        let future = Reason::Future {
-            ahead_ms: 61_000,
-            limit_ms: 10_000,
-        };
-        check(
-            future,
-            "future",
-            "taken 61000 ms in the future; at most 10000 ms is tolerated",
-        );
-        check(
-            Reason::Stale {
-                age_ms: 9,
-                limit_ms: 8,
-            },
-            "stale",
-            "taken 9 ms ago; tracks go back 8 ms",
-        );
-        check(
-            Reason::OffShift,
-            "off_shift",
-            "taken while the driver was neither available nor on a trip",
-        );
-        check(
-            Reason::OutsideArea {
-                swapped_would_fit: false,
-            },
-            "outside_area",
-            "outside the service area",
-        );
-        let vague = Reason::Inaccurate {
-            accuracy_m: 412.3,
-            limit_m: 100.0,
-        };
-        check(
-            vague,
-            "inaccurate",
-            "accurate to 412 m only; at most 100 m is tolerated",
-        );
-        let fast = Reason::ImplausibleSpeed {
-            mps: 3333.3,
-            limit_mps: 70.0,
-        };
+        check(Reason::Invalid(Invalid::Latitude), "invalid", "latitude is outside -90..=90 degrees");
+        check(Reason::Duplicate, "duplicate", "this fix was received before");
+        let future = Reason::Future { ahead_ms: 61_000, limit_ms: 10_000 };
+        check(future, "future", "taken 61000 ms in the future; at most 10000 ms is tolerated");
+        check(Reason::Stale { age_ms: 9, limit_ms: 8 }, "stale", "taken 9 ms ago; tracks go back 8 ms");
+        check(Reason::OffShift, "off_shift", "taken while the driver was neither available nor on a trip");
+        check(Reason::OutsideArea { swapped_would_fit: false }, "outside_area", "outside the service area");
+        let vague = Reason::Inaccurate { accuracy_m: 412.3, limit_m: 100.0 };
+        check(vague, "inaccurate", "accurate to 412 m only; at most 100 m is tolerated");
+        let fast = Reason::ImplausibleSpeed { mps: 3333.3, limit_mps: 70.0 };
         let sentence = "would have taken 3333 m/s from the last fix; at most 70 m/s is plausible";
         check(fast, "implausible_speed", sentence);
-        check(
-            Reason::Mock,
-            "mock",
-            "marked by the phone as a mock location",
-        );
+        check(Reason::Mock, "mock", "marked by the phone as a mock location");
         assert_eq!(Verdict::Accepted.code(), "accepted");
         assert_eq!(Verdict::Late.code(), "late");
         assert!(Verdict::Late.is_kept());

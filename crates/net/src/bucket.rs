@@ -61,7 +61,8 @@ impl Buckets {
         if self.buckets.len() >= self.keys_max {
             let rate = self.rate;
             let filling = |bucket: &Bucket| {
-                now.saturating_duration_since(bucket.filled).as_secs_f32() * rate.per_second < rate.burst - bucket.tokens
+                now.saturating_duration_since(bucket.filled).as_secs_f32() * rate.per_second
+                    < rate.burst - bucket.tokens
             };
             self.buckets.retain(|_, bucket| filling(bucket));
             if self.buckets.len() >= self.keys_max {

@@ -39,9 +39,9 @@ impl AllowedOrigins {
         let origin = origin.to_ascii_lowercase();
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
         let own = !host.is_empty()
-            && origin.split_once("://").is_some_and(|(scheme, rest)| {
-                matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host)
-            });
+            && origin
+                .split_once("://")
+                .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest.eq_ignore_ascii_case(host));
         own || self.0.contains(&origin)
     }
 

@@ -295,7 +295,11 @@ mod tests {
         for token in &forged {
             assert_eq!(verifier.verify(token, TokenKind::Access, NOW), Err(TokenError::Invalid), "{token:.80}");
         }
-        assert_eq!(Verifier::new().verify(&token, TokenKind::Access, NOW), Err(TokenError::Invalid), "no keys, no entry");
+        assert_eq!(
+            Verifier::new().verify(&token, TokenKind::Access, NOW),
+            Err(TokenError::Invalid),
+            "no keys, no entry"
+        );
     }
 
     #[test]

@@ -148,7 +148,13 @@ mod tests {
 
     #[test]
     fn wrong_ids_are_refused() {
-        for text in ["", "trp_", "trp_zzzzzzzzzzzzzzzzzzzzzzzzzz", "drv_00000000000000000000000000", "trp_0000000000000000000000000l"] {
+        for text in [
+            "",
+            "trp_",
+            "trp_zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "drv_00000000000000000000000000",
+            "trp_0000000000000000000000000l",
+        ] {
             assert!(parse("trp", text).is_err(), "{text}");
         }
     }

@@ -118,7 +118,16 @@ mod tests {
 
     #[test]
     fn wildcards_and_strangers_are_refused() {
-        for text in ["", "trip", "trip:", "trip:*", "*", "trip:trp_*", "area:8928308280fffff", "trip:drv_00000000000000000000000001"] {
+        for text in [
+            "",
+            "trip",
+            "trip:",
+            "trip:*",
+            "*",
+            "trip:trp_*",
+            "area:8928308280fffff",
+            "trip:drv_00000000000000000000000001",
+        ] {
             assert!(text.parse::<Topic>().is_err(), "{text}");
         }
     }

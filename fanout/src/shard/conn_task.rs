@@ -15,9 +15,9 @@ use wayfare_wire::codec::from_watcher;
 use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
 use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind};
 
+use super::Shard;
 use super::conn::{ConnId, Sink};
 use super::state::State;
-use super::Shard;
 use crate::subjects::Open;
 
 /// The kernel may hold this much that was not sent yet; more would only grow stale there.

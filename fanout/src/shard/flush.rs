@@ -106,10 +106,10 @@ impl State {
             }
             // The socket is full: the frame that was begun is finished later, what follows it is covered by a snapshot.
             let end = end_of_begun_frame(frames, taken);
-            if let Sink::WebSocket(link) = &mut conn.sink {
-                if end > taken || !link.is_blocked() {
-                    link.keep(&frames[taken..end], now_s);
-                }
+            if let Sink::WebSocket(link) = &mut conn.sink
+                && (end > taken || !link.is_blocked())
+            {
+                link.keep(&frames[taken..end], now_s);
             }
             self.counters.bytes += end as u64;
             if end < length {

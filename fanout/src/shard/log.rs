@@ -138,11 +138,12 @@ impl State {
             let cursor = Cursor { epoch: page.generation, seq: event.id };
             for at in self.topics[place].subs.clone() {
                 let in_step = self.conns[at.conn as usize].sub(at.slot).is_some_and(|sub| sub.mode == Mode::InStep);
-                if in_step && !self.tell_event(at, event, cursor) {
-                    if let Some(sub) = self.conns[at.conn as usize].sub(at.slot) {
-                        sub.mode = Mode::CatchingUp;
-                        self.read_log(at, place);
-                    }
+                if in_step
+                    && !self.tell_event(at, event, cursor)
+                    && let Some(sub) = self.conns[at.conn as usize].sub(at.slot)
+                {
+                    sub.mode = Mode::CatchingUp;
+                    self.read_log(at, place);
                 }
             }
         }
@@ -160,11 +161,14 @@ impl State {
         if sub.topic != reader.topic || sub.mode != Mode::CatchingUp {
             return None;
         }
-        Some((name, match sub.start {
-            Some(Start::After(cursor)) => LogStart::After { generation: cursor.epoch, id: cursor.seq },
-            Some(Start::Oldest) => LogStart::Oldest,
-            None => LogStart::Now,
-        }))
+        Some((
+            name,
+            match sub.start {
+                Some(Start::After(cursor)) => LogStart::After { generation: cursor.epoch, id: cursor.seq },
+                Some(Start::Oldest) => LogStart::Oldest,
+                None => LogStart::Now,
+            },
+        ))
     }
 
     fn log_read(&mut self, reader: &LogReader, page: &LogPage) -> Read {

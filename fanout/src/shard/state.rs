@@ -189,10 +189,10 @@ impl State {
         let Some(sub) = self.conns[at.conn as usize].subs[at.slot as usize].take() else { return };
         let subs = &mut self.topics[sub.topic].subs;
         subs.swap_remove(sub.place as usize);
-        if let Some(moved) = subs.get(sub.place as usize).copied() {
-            if let Some(moved) = self.conns[moved.conn as usize].sub(moved.slot) {
-                moved.place = sub.place;
-            }
+        if let Some(moved) = subs.get(sub.place as usize).copied()
+            && let Some(moved) = self.conns[moved.conn as usize].sub(moved.slot)
+        {
+            moved.place = sub.place;
         }
         self.unwatch_if_unused(sub.topic);
     }

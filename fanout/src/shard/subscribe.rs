@@ -10,10 +10,10 @@ use wayfare_wire::messages::watch::{Subscription, ToWatcher};
 use wayfare_wire::topic::Kind;
 use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
 
+use super::Start;
 use super::conn::{ConnId, Mode, Sink, Stream, Sub, SubRef};
 use super::state::State;
 use super::topic::Known;
-use super::Start;
 use crate::subjects::Open;
 use crate::{TOPIC_OWNERS, routes};
 
@@ -36,14 +36,13 @@ impl State {
         let start = match cursor {
             None => None,
             Some("start") => Some(Start::Oldest),
-            Some(text) => Some(Start::After(text.parse().map_err(|error| {
-                ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("cursor")
-            })?)),
+            Some(text) => Some(Start::After(
+                text.parse().map_err(|error| ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("cursor"))?,
+            )),
         };
         let conn = &mut self.conns[id.place as usize];
-        let known = conn.subs.iter().position(|sub| {
-            sub.as_ref().is_some_and(|sub| self.topics[sub.topic].topic == topic)
-        });
+        let known =
+            conn.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| self.topics[sub.topic].topic == topic));
         if let Some(slot) = known {
             let at = SubRef { conn: id.place, slot: slot as u32 };
             self.detach(at);
@@ -65,7 +64,8 @@ impl State {
             let Some(conn) = self.conn(id) else { return };
             let wanted = name.parse::<Topic>().ok();
             let subs = conn.subs.iter().map(|sub| sub.as_ref().map(|sub| sub.topic)).collect::<Vec<_>>();
-            let slot = subs.iter().position(|topic| topic.is_some_and(|topic| Some(self.topics[topic].topic) == wanted));
+            let slot =
+                subs.iter().position(|topic| topic.is_some_and(|topic| Some(self.topics[topic].topic) == wanted));
             if let Some(slot) = slot {
                 self.detach(SubRef { conn: id.place, slot: slot as u32 });
             }
@@ -121,7 +121,10 @@ impl State {
     pub fn settle(&mut self, place: usize) {
         let topic = &mut self.topics[place];
         let unknown = |known| known == Known::Nothing;
-        if !topic.waiting || unknown(topic.known) || topic.access.is_some_and(|access| unknown(self.topics[access].known)) {
+        if !topic.waiting
+            || unknown(topic.known)
+            || topic.access.is_some_and(|access| unknown(self.topics[access].known))
+        {
             return;
         }
         let topic = &mut self.topics[place];

@@ -88,10 +88,10 @@ impl WatchedTopic {
 
     /// The whole state as one frame, or the final state if the topic is over. Encoded once per number.
     pub fn whole_frame(&mut self, alias: u32, scratch: &mut Vec<u8>) -> Bytes {
-        if let Some((seq, frame)) = &self.snapshot {
-            if *seq == self.seq {
-                return frame.clone();
-            }
+        if let Some((seq, frame)) = &self.snapshot
+            && *seq == self.seq
+        {
+            return frame.clone();
         }
         let mut members = Vec::new();
         self.members.write(&mut members);

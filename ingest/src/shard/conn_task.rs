@@ -41,8 +41,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
 
 /// Brings the driver into memory, then reads until the connection ends.
 async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) {
-    let Some((driver, wake)) =
-        shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
+    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
     else {
         return;
     };

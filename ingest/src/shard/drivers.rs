@@ -187,7 +187,7 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             state.look_over_conns();
             state.look_over_drivers();
-            let renew = state.now_s() % (LEASE_MS as u32 / 3000) == 0;
+            let renew = state.now_s().is_multiple_of(LEASE_MS as u32 / 3000);
             (if renew { state.leases() } else { Vec::new() }, state.idle_drivers())
         };
         for (driver, lease) in renew {
@@ -228,9 +228,10 @@ impl State {
     fn plan_changed(&mut self, driver: DriverId, members: &Members, now: Millis) {
         let Some(text) = members.get(field::PLAN) else { return };
         let doc: Result<PlanDoc, _> = serde_json::from_slice(text);
-        let (plan, duty_since_ms) = match doc.map_err(|error| error.to_string()).and_then(|doc| {
-            doc.plan().map(|plan| (plan, doc.duty_since_ms())).map_err(|error| error.to_string())
-        }) {
+        let (plan, duty_since_ms) = match doc
+            .map_err(|error| error.to_string())
+            .and_then(|doc| doc.plan().map(|plan| (plan, doc.duty_since_ms())).map_err(|error| error.to_string()))
+        {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(driver = %ids::Driver::from(driver), error, "a plan cannot be read");

@@ -53,8 +53,7 @@ impl State {
         }
         self.raw.clear();
         message.raw_fixes(now, &mut self.raw);
-        let batch =
-            Batch { session, seq, sent: message.message.sent_ms.map(Millis), fixes: &self.raw };
+        let batch = Batch { session, seq, sent: message.message.sent_ms.map(Millis), fixes: &self.raw };
         let mut effects = std::mem::take(&mut self.effects);
         tracked.tracker.observe(now, batch, &house.world(), &mut effects);
         tracked.heard_s = now_s;
@@ -86,7 +85,7 @@ impl State {
                 Verdict::Rejected(wayfare_engine::Reason::Duplicate) => {}
                 Verdict::Rejected(_) => refused += 1,
             }
-            self.verdicts.push(verdict.clone());
+            self.verdicts.push(*verdict);
         }
         let now_s = self.now_s();
         let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;

@@ -1,6 +1,6 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
-use wayfare_bus::{Fence, Fields, Publisher, PublishError};
+use wayfare_bus::{Fence, Fields, PublishError, Publisher};
 use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, TripView};
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_string, write_u64};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, Bytes};
 use sqlx::Row;
 
-use super::leases::LeaseTable;
 use super::OpenError;
+use super::leases::LeaseTable;
 use super::sqlite::{self, Pools};
 use crate::fixlog::{
     DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord, RecordPage,

@@ -33,7 +33,8 @@ impl LogFile {
         let file = Self { pools, generation: 0, events_max: events_max.max(1), tails: Mutex::default() };
         // The generation is the file's birth: a new file starts its ids anew.
         let generation = file.meta("generation", crate::now_ms() as u64, false).await;
-        let generation = generation.map_err(|source| OpenError::Database { path: path.display().to_string(), source })?;
+        let generation =
+            generation.map_err(|source| OpenError::Database { path: path.display().to_string(), source })?;
         Ok(Self { generation, ..file })
     }
 
@@ -53,11 +54,13 @@ impl LogFile {
             Some(stored) => stored as u64,
             None => value,
         };
-        sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(name)
-            .bind(value as i64)
-            .execute(&mut *write)
-            .await?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value as i64)
+        .execute(&mut *write)
+        .await?;
         write.commit().await?;
         Ok(value)
     }
@@ -107,8 +110,7 @@ impl LogFile {
             .bind(topic)
             .fetch_optional(&mut *read)
             .await?;
-        let (newest, oldest) =
-            bounds.map_or((0, 1), |row| (row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64));
+        let (newest, oldest) = bounds.map_or((0, 1), |row| (row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64));
         let mut page = LogPage { generation: self.generation, next: newest, ..LogPage::default() };
         let after = match start {
             LogStart::Now => return Ok(page),
@@ -121,14 +123,13 @@ impl LogFile {
                 id
             }
         };
-        let rows = sqlx::query(
-            "SELECT id, event_id, payload FROM event WHERE topic = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
-        .bind(topic)
-        .bind(after as i64)
-        .bind(limit as i64)
-        .fetch_all(&mut *read)
-        .await?;
+        let rows =
+            sqlx::query("SELECT id, event_id, payload FROM event WHERE topic = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(topic)
+                .bind(after as i64)
+                .bind(limit as i64)
+                .fetch_all(&mut *read)
+                .await?;
         page.events.extend(rows.into_iter().map(|row| LogEvent {
             id: row.get::<i64, _>(0) as u64,
             event_id: row.get(1),

@@ -183,12 +183,7 @@ impl Topics {
     }
 
     fn snapshot(&self, state: &State) -> Snapshot {
-        Snapshot {
-            epoch: self.epoch,
-            seq: state.seq,
-            members: state.members.clone(),
-            ended: state.tombstone.is_some(),
-        }
+        Snapshot { epoch: self.epoch, seq: state.seq, members: state.members.clone(), ended: state.tombstone.is_some() }
     }
 
     /// What a listener hears when deltas were not, or not yet, told.
@@ -317,8 +312,7 @@ impl TopicSubscriber {
         for topic in behind {
             let mut state = lock(&topic.state);
             let whole = self.topics.whole(&state);
-            let Some(listener) =
-                state.listeners.iter_mut().find(|listener| Arc::ptr_eq(&listener.queue, &self.queue))
+            let Some(listener) = state.listeners.iter_mut().find(|listener| Arc::ptr_eq(&listener.queue, &self.queue))
             else {
                 continue; // unsubscribed or ended meanwhile
             };

@@ -175,11 +175,7 @@ impl Reader {
     }
 }
 
-fn message(
-    kind: Opcode,
-    payload: &[u8],
-    handle: &mut impl FnMut(Incoming<'_>) -> Flow,
-) -> Result<Flow, Violation> {
+fn message(kind: Opcode, payload: &[u8], handle: &mut impl FnMut(Incoming<'_>) -> Flow) -> Result<Flow, Violation> {
     if kind == Opcode::Binary {
         return Ok(handle(Incoming::Binary(payload)));
     }

@@ -176,7 +176,14 @@ mod tests {
 
     #[test]
     fn one_bad_fix_takes_nothing_with_it() {
-        for bad in [r#"{"lat":1e999,"lon":2}"#, r#"{"lat":"1","lon":2}"#, r#"{"lat":1}"#, "7", "null", r#"{"lat":1,"lon":2,"t_ms":1e30}"#] {
+        for bad in [
+            r#"{"lat":1e999,"lon":2}"#,
+            r#"{"lat":"1","lon":2}"#,
+            r#"{"lat":1}"#,
+            "7",
+            "null",
+            r#"{"lat":1,"lon":2,"t_ms":1e30}"#,
+        ] {
             let text = format!(r#"{{"type":"fixes","seq":4,"fixes":[{{"lat":1,"lon":2}},{bad},{{"lat":3,"lon":4}}]}}"#);
             let (message, unreadable) = fixes(&text);
             assert_eq!(message.seq, 4);
@@ -191,7 +198,15 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for text in ["", "{", "[]", "7", r#"{"type":"fixes","seq":1,"fixes":[{"lat":NaN,"lon":2}]}"#, r#"{"type":"fly"}"#, r#"{"type":"fixes"}"#] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "7",
+            r#"{"type":"fixes","seq":1,"fixes":[{"lat":NaN,"lon":2}]}"#,
+            r#"{"type":"fly"}"#,
+            r#"{"type":"fixes"}"#,
+        ] {
             assert!(from_driver(text.as_bytes()).is_err(), "{text}");
         }
         for text in ["", "{", "[]", "7", r#"{"fixes":[{"lat":NaN,"lon":2}]}"#] {

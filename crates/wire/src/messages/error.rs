@@ -86,7 +86,14 @@ pub struct ErrorBody {
 impl ErrorBody {
     /// An error with nothing beyond code and sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry: code.worth_retrying(), retry_after_ms: None, field: None, topic: None }
+        Self {
+            code,
+            message: message.into(),
+            retry: code.worth_retrying(),
+            retry_after_ms: None,
+            field: None,
+            topic: None,
+        }
     }
 
     /// Names the member or parameter at fault.

@@ -5,45 +5,15 @@ use crate::cell::cell_of;
 
 /// Any message at all, extremes included.
 fn any_raw() -> impl Strategy<Value = RawFix> {
-    let number = prop_oneof![
-        any::<f64>(),
-        -90.0..90.0,
-        Just(0.0),
-        Just(180.0),
-        Just(f64::INFINITY)
-    ];
+    let number = prop_oneof![any::<f64>(), -90.0..90.0, Just(0.0), Just(180.0), Just(f64::INFINITY)];
     let short = || prop::option::of(any::<f32>());
-    let time = prop_oneof![
-        any::<i64>(),
-        Just(i64::MIN),
-        Just(i64::MAX),
-        Just(0),
-        NOON - 100_000..NOON + 100_000
-    ];
-    (
-        number.clone(),
-        number,
-        time,
-        short(),
-        short(),
-        short(),
-        any::<bool>(),
+    let time = prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), Just(0), NOON - 100_000..NOON + 100_000];
+    (number.clone(), number, time, short(), short(), short(), any::<bool>()).prop_map(
+        |(lat_deg, lon_deg, taken, accuracy_m, speed_mps, heading_deg, mock)| {
+            let (taken, altitude_m) = (Millis(taken), accuracy_m);
+            RawFix { lat_deg, lon_deg, taken, accuracy_m, speed_mps, heading_deg, altitude_m, mock }
+        },
     )
-        .prop_map(
-            |(lat_deg, lon_deg, taken, accuracy_m, speed_mps, heading_deg, mock)| {
-                let (taken, altitude_m) = (Millis(taken), accuracy_m);
-                RawFix {
-                    lat_deg,
-                    lon_deg,
-                    taken,
-                    accuracy_m,
-                    speed_mps,
-                    heading_deg,
-                    altitude_m,
-                    mock,
-                }
-            },
-        )
 }
 
 /// A step of a plausible life: seconds passed, metres gone, jitter, and what else happens.
@@ -63,16 +33,8 @@ fn live(scene: &mut Scene, steps: &[Step], clock: &mut (i64, f64)) -> Vec<Vec<Ef
         all.push(match event {
             0 => scene.timeout(second),
             1 => scene.apply(second, plan(2, Phase::Assigned)),
-            2 => scene.send(
-                second,
-                None,
-                &[raw(place, at(second - 50)), raw(place, at(second - 45))],
-            ),
-            3 => scene.send(
-                second,
-                Some(at(second)),
-                &[raw(place.offset(0.0, 40_000.0), at(second))],
-            ),
+            2 => scene.send(second, None, &[raw(place, at(second - 50)), raw(place, at(second - 45))]),
+            3 => scene.send(second, Some(at(second)), &[raw(place.offset(0.0, 40_000.0), at(second))]),
             4 => scene.send(second, None, &[]),
             _ => scene.fix(second, place),
         });
