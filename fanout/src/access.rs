@@ -31,6 +31,7 @@ pub fn may_watch(claims: &Claims, topic: &Topic, access: Option<&Members>) -> bo
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use wayfare_bus::Fields;

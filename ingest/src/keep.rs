@@ -82,6 +82,7 @@ pub fn read(mut bytes: Bytes) -> Option<KeptMessage> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Trips.
 
+#![allow(unused_qualifications, reason = "the macro that describes parameters writes their paths in full")]
+
 use std::sync::Arc;
 
 use axum::Json;

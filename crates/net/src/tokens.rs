@@ -189,6 +189,7 @@ impl Signer {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use wayfare_wire::Role;

@@ -130,6 +130,7 @@ impl From<TripId> for Trip {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

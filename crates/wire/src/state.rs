@@ -158,6 +158,7 @@ fn micro(degrees: f64) -> i64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

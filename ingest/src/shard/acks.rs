@@ -133,6 +133,7 @@ impl State {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use wayfare_engine::{Invalid, Reason};
@@ -149,7 +150,7 @@ mod tests {
         };
         let ack = check(&[Verdict::Accepted, Verdict::Late], &[]);
         assert_eq!((ack.seq, ack.verdicts.join(","), ack.details.len()), (7, "accepted,late".into(), 0));
-        let ack = check(&[rejected.clone(), Verdict::Accepted, rejected], &[(2, "a \"quoted\" reason".into())]);
+        let ack = check(&[rejected, Verdict::Accepted, rejected], &[(2, "a \"quoted\" reason".into())]);
         assert_eq!(ack.verdicts.join(","), "invalid,accepted,invalid");
         assert_eq!(ack.details[1].message, "a \"quoted\" reason");
         assert_eq!(check(&[], &[]).verdicts.len(), 0);

@@ -204,6 +204,7 @@ fn decode(mut body: Bytes) -> Option<Vec<KeptEntry>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

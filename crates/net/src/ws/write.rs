@@ -51,6 +51,7 @@ pub fn end_of_begun_frame(frames: &[u8], sent: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

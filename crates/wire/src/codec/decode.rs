@@ -163,6 +163,7 @@ fn malformed(error: &serde_json::Error) -> Malformed {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
