@@ -61,7 +61,7 @@ async fn step(house: &House) -> Result<bool, Box<dyn std::error::Error + Send + 
     }
     if !page.events.is_empty() {
         fold(house, &page).await?;
-        house.outbox.notify_one();
+        house.news.hurry();
     }
     Ok(page.more)
 }

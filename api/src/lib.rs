@@ -21,11 +21,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use wayfare_bus::Bus;
 use wayfare_net::bucket::{Buckets, Rate};
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::{Signer, Verifier};
+
+use relay::News;
 
 pub use db::DatabaseError;
 pub use issue::{FirstKey, issue_service_key};
@@ -62,8 +64,8 @@ pub(crate) struct House {
     pub verifier: Arc<Verifier>,
     pub signer: Signer,
     pub origins: AllowedOrigins,
-    /// The outbox has something.
-    pub outbox: Notify,
+    /// Between those who write and the relay.
+    pub news: News,
     /// Tries at what is not there, per bearer.
     pub misses: std::sync::Mutex<Buckets>,
 }
@@ -96,7 +98,7 @@ impl Api {
         let signer = issue::signing_key(&db).await?;
         verifier.add_key(signer.kid(), signer.public_base64url());
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
-        let house = Arc::new(House { config, db, bus, verifier, signer, origins, outbox: Notify::new(), misses });
+        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news: News::default(), misses });
         let first = issue::first_key(&house).await?;
         relay::rebuild(&house).await?;
         house.bus.topics.set_ready("api").await;

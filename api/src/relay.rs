@@ -1,8 +1,9 @@
 //! From the outbox to the bus, and from the records to the bus at start.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wayfare_bus::{Append, Fence, Fields, PublishError};
 use wayfare_wire::Topic;
 
@@ -20,12 +21,47 @@ const BATCH: i64 = 200;
 const LEASE: &str = "outbox";
 const LEASE_MS: i64 = 15_000;
 
+/// A caller waits at most this long to hear that its change was told; it is told in any case.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// Wakes the relay, and lets a caller wait until its change is on the bus: whoever has made a trip can watch it at once.
+pub struct News {
+    written: AtomicU64,
+    wake: Notify,
+    told: watch::Sender<u64>,
+}
+
+impl Default for News {
+    fn default() -> Self {
+        Self { written: AtomicU64::new(0), wake: Notify::new(), told: watch::Sender::new(0) }
+    }
+}
+
+impl News {
+    /// There is something in the outbox.
+    pub fn hurry(&self) -> u64 {
+        let mine = self.written.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wake.notify_one();
+        mine
+    }
+
+    /// There is something in the outbox: returns when the bus has it. Callers that come together wait for one round of the relay.
+    pub async fn told(&self) {
+        let mine = self.hurry();
+        let mut told = self.told.subscribe();
+        if tokio::time::timeout(TOLD_WITHIN, told.wait_for(|told| *told >= mine)).await.is_err() {
+            tracing::warn!("a change is stored, but the bus has not taken it yet");
+        }
+    }
+}
+
 /// Sends the outbox until told to stop; what is left is sent after the next start.
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
     let holder = format!("api-{}", std::process::id());
     loop {
+        let written = house.news.written.load(Ordering::SeqCst);
         let sent = match house.bus.leases.acquire(LEASE, &holder, LEASE_MS).await {
-            Ok(_) => send_batch(house).await,
+            Ok(_) => send_batch(house, written).await,
             Err(_) => Ok(0),
         };
         match sent {
@@ -34,18 +70,19 @@ pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
             Err(error) => tracing::warn!(%error, "the outbox could not be sent; trying again"),
         }
         tokio::select! {
-            () = house.outbox.notified() => {}
+            () = house.news.wake.notified() => {}
             // Also renews the lease, and finds what a crashed relay left.
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    if let Err(error) = send_batch(house).await {
+    if let Err(error) = send_batch(house, u64::MAX).await {
         tracing::warn!(%error, "the last rows of the outbox stay for the next start");
     }
 }
 
-async fn send_batch(house: &House) -> Result<usize, DatabaseError> {
+/// Sends the oldest rows, then says that everything `written` before is told, if it is.
+async fn send_batch(house: &House, written: u64) -> Result<usize, DatabaseError> {
     let rows = outbox::oldest(&house.db, BATCH).await?;
     let mut done = 0;
     for row in &rows {
@@ -54,6 +91,9 @@ async fn send_batch(house: &House) -> Result<usize, DatabaseError> {
             break;
         }
         done += 1;
+    }
+    if done == rows.len() && rows.len() < BATCH as usize {
+        house.news.told.send_replace(written);
     }
     if done > 0 {
         outbox::delete(&house.db, &rows[..done]).await?;

@@ -115,6 +115,6 @@ async fn finish(house: &House, mut write: Write, id: &str) -> Result<Driver, Ref
     outbox::put_plan(&mut write, id).await.map_err(fault)?;
     let driver = table::by_id_in(&mut write, id).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
-    house.outbox.notify_one();
+    house.news.told().await;
     driver.ok_or_else(Refusal::not_found)
 }

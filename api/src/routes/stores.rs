@@ -91,7 +91,7 @@ pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> 
     table::update(&mut write, &store).await.map_err(fault)?.map_err(|_| lost())?;
     super::tokens::revoke_bearer(&mut write, &id).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
-    house.outbox.notify_one();
+    house.news.told().await;
     Ok(Json(store))
 }
 

@@ -149,7 +149,7 @@ pub async fn revoke(
     }
     write.commit().await.map_err(|error| fault(error.into()))?;
     tracing::info!(token = id, by = bearer.0.sub, at_s = now_s, "a token was revoked");
-    house.outbox.notify_one();
+    house.news.told().await;
     Ok(StatusCode::NO_CONTENT)
 }
 

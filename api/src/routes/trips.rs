@@ -287,6 +287,6 @@ async fn finish(
         outbox::put_plan(&mut write, &driver.to_string()).await.map_err(fault)?;
     }
     write.commit().await.map_err(|error| fault(error.into()))?;
-    house.outbox.notify_one();
+    house.news.told().await;
     Ok(())
 }
