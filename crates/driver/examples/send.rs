@@ -1,0 +1,35 @@
+//! Sends ten fixes, one a second, and prints what becomes of them.
+//!
+//! ```text
+//! WAYFARE_TOKEN=<driver token> cargo run -p wayfare-driver --example send -- http://127.0.0.1:8080
+//! ```
+
+use std::time::Duration;
+
+use wayfare_driver::{Driver, DriverConfig, Fix};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::args().nth(1);
+    let url = url.unwrap_or_else(|| "http://127.0.0.1:8080".into());
+    let token = std::env::var("WAYFARE_TOKEN")?;
+    let (driver, mut events) = Driver::connect(DriverConfig::new(url, token))?;
+    let printer = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            println!("{event:?}");
+        }
+    });
+    for second in 0..10 {
+        driver.send(Fix {
+            lat: 41.15 + f64::from(second) * 1e-4,
+            lon: -8.61,
+            accuracy_m: Some(5.0),
+            ..Fix::default()
+        })?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    driver.flush().await?;
+    driver.close().await;
+    printer.await?;
+    Ok(())
+}

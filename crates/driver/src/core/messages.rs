@@ -1,0 +1,31 @@
+//! What the driver writes.
+
+use serde::Serialize;
+use wayfare_wire::messages::drive::{Fix, FromDriver};
+
+/// [`FromDriver::Fixes`] without owning the fixes. The tag comes first, which the server reads fastest.
+#[derive(Serialize)]
+struct Fixes<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    seq: u64,
+    sent_ms: i64,
+    fixes: &'a [Fix],
+}
+
+pub(super) fn hello(session: u64) -> String {
+    text(&FromDriver::Hello { token: None, session: format!("{session:x}") })
+}
+
+pub(super) fn auth(token: String) -> String {
+    text(&FromDriver::Auth { token })
+}
+
+pub(super) fn fixes(seq: u64, sent_ms: i64, fixes: &[Fix]) -> String {
+    text(&Fixes { kind: "fixes", seq, sent_ms, fixes })
+}
+
+fn text(message: &impl Serialize) -> String {
+    // String keys and numbers only; a number that is not finite becomes null.
+    serde_json::to_string(message).expect("our own messages serialise")
+}

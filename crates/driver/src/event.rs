@@ -1,0 +1,58 @@
+//! What the driver tells its app.
+
+use std::time::Duration;
+
+use wayfare_wire::ErrorBody;
+use wayfare_wire::messages::drive::{Detail, Fix};
+
+/// Something the app may want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The server took the hello; what was not acked is being sent again.
+    Connected {
+        /// Whom the token names.
+        driver: String,
+    },
+    /// The server keeps these fixes, or has judged them; they are forgotten here. Once per message.
+    Acked(Acked),
+    /// The server will never take this message: it is set aside, as sending it again would block those behind it.
+    Refused {
+        /// Number of the message.
+        seq: u64,
+        /// What was in it.
+        fixes: Vec<Fix>,
+        /// Why.
+        error: ErrorBody,
+    },
+    /// The server answered with an error that blames no message; sending goes on, after a pause if it asked for one.
+    Error(ErrorBody),
+    /// The connection is gone, or none could be made.
+    Disconnected {
+        /// Close code, where there was one.
+        code: Option<u16>,
+        /// What happened, for a person.
+        reason: String,
+        /// The next attempt begins after this time.
+        retry_after: Duration,
+    },
+    /// The server said that coming back is of no use, or took no token. Nothing follows.
+    Stopped {
+        /// Close code; `None` when the handshake was refused.
+        code: Option<u16>,
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// An acked message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acked {
+    /// Its number.
+    pub seq: u64,
+    /// What was in it.
+    pub fixes: Vec<Fix>,
+    /// One word per fix: `accepted`, `late`, `duplicate`, or why it was rejected.
+    pub verdicts: Vec<String>,
+    /// A sentence for each rejected fix.
+    pub details: Vec<Detail>,
+}

@@ -1,0 +1,172 @@
+//! The app's handle on a driver.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use wayfare_wire::messages::drive::Fix;
+
+use crate::config::{BadUrl, DriverConfig};
+use crate::core::Core;
+use crate::event::Event;
+use crate::task;
+
+/// A fix that was not taken. It comes back, so that the app can decide what to do with it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// As many fixes as [`DriverConfig::queue_max`] allows are waiting for the server.
+    #[error("the queue is full: {held} fixes wait for the server")]
+    QueueFull {
+        /// The fix.
+        fix: Fix,
+        /// How many are held.
+        held: usize,
+    },
+    /// The driver has stopped; see [`Event::Stopped`].
+    #[error("the driver has stopped")]
+    Stopped(Fix),
+}
+
+/// The driver has stopped while fixes were not acked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the driver has stopped; {held} fixes were not acked")]
+pub struct Stopped {
+    /// How many.
+    pub held: usize,
+}
+
+/// What handle and task share.
+pub(crate) struct Shared {
+    pub(crate) core: Mutex<Core>,
+    /// There is something new to send.
+    pub(crate) work: Notify,
+    /// Everything was acked, or the driver stopped.
+    pub(crate) settled: Notify,
+    pub(crate) closing: Notify,
+    pub(crate) stopped: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        // The core keeps its invariants across panics: each of its steps is a few plain assignments.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+/// A connected driver, or one that is trying to be. Dropping it ends the connection without waiting for acks.
+pub struct Driver {
+    shared: Arc<Shared>,
+    interval: watch::Receiver<u32>,
+    task: JoinHandle<()>,
+}
+
+impl Driver {
+    /// Starts to connect, in a task of the present tokio runtime, and goes on until it is closed or told to stay away.
+    ///
+    /// Read the events, or drop their receiver: when [`DriverConfig::events_max`] of them are unread, the driver waits.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub fn connect(config: DriverConfig) -> Result<(Self, mpsc::Receiver<Event>), BadUrl> {
+        let url = config.drive_url()?;
+        let session = config.session.filter(|session| *session != 0);
+        let session = session.unwrap_or_else(|| fastrand::u64(1..));
+        let core = Core::new(session, config.queue_max, fastrand::Rng::new(), Instant::now());
+        let (interval_tx, interval) = watch::channel(core.interval_ms());
+        let (events, receiver) = mpsc::channel(config.events_max.max(1));
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            work: Notify::new(),
+            settled: Notify::new(),
+            closing: Notify::new(),
+            stopped: AtomicBool::new(false),
+        });
+        let task = tokio::spawn(task::run(task::Task {
+            url,
+            token: config.token,
+            shared: Arc::clone(&shared),
+            interval: interval_tx,
+            events,
+        }));
+        let driver = Self { shared, interval, task };
+        Ok((driver, receiver))
+    }
+
+    /// Takes a fix to be sent, as soon as there is a connection. Fixes that gather travel together. A fix without a
+    /// time gets the present one, as it may be sent much later.
+    ///
+    /// # Errors
+    /// The queue is full, or the driver has stopped; the fix comes back.
+    pub fn send(&self, mut fix: Fix) -> Result<(), SendError> {
+        if self.shared.is_stopped() {
+            return Err(SendError::Stopped(fix));
+        }
+        fix.t_ms.get_or_insert_with(wall_ms);
+        let mut core = self.shared.core();
+        if let Err(fix) = core.push(fix) {
+            let held = core.held();
+            return Err(SendError::QueueFull { fix, held });
+        }
+        drop(core);
+        self.shared.work.notify_one();
+        Ok(())
+    }
+
+    /// Waits until everything sent so far, by whomever, is acked or refused.
+    ///
+    /// # Errors
+    /// The driver stops before.
+    pub async fn flush(&self) -> Result<(), Stopped> {
+        loop {
+            let mut settled = std::pin::pin!(self.shared.settled.notified());
+            // Before looking, so that nothing slips between look and wait.
+            settled.as_mut().enable();
+            let held = self.shared.core().held();
+            if held == 0 {
+                return Ok(());
+            }
+            if self.shared.is_stopped() {
+                return Err(Stopped { held });
+            }
+            settled.await;
+        }
+    }
+
+    /// How often the server wants a fix, in ms; follows the phase of the trip.
+    #[must_use]
+    pub fn interval(&self) -> watch::Receiver<u32> {
+        self.interval.clone()
+    }
+
+    /// Fixes not acked yet, sent or waiting.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.core().held()
+    }
+
+    /// Ends the connection and gives back what was not acked, oldest first. [`Driver::flush`] before it to wait for acks.
+    pub async fn close(mut self) -> Vec<Fix> {
+        self.shared.closing.notify_one();
+        // An error is a panic of the task, which the runtime has reported.
+        let _ = (&mut self.task).await;
+        self.shared.core().take_back()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The phone's clock, Unix milliseconds.
+pub(crate) fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,71 @@
+//! Opening a WebSocket that ten thousand of fit into one process.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use wayfare_wire::DRIVE_JSON_V1;
+
+use crate::core::Ended;
+
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A phone in a lift would otherwise wait for minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+
+/// Opens a socket; the reason of a failure is put the way the core wants it.
+pub(crate) async fn open(url: &str, token: &str) -> Result<Socket, Ended> {
+    let failed = |reason: String| Ended { reason, ..Ended::default() };
+    let mut request = url.into_client_request().map_err(|error| failed(error.to_string()))?;
+    let headers = request.headers_mut();
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(DRIVE_JSON_V1));
+    let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
+    let bearer = bearer.map_err(|_| Ended {
+        // As good as a token that the server does not take.
+        status: Some(401),
+        ..failed("the token has letters that no header can carry".into())
+    })?;
+    headers.insert(AUTHORIZATION, bearer);
+    // Large futures go to the heap, not into every driver's task.
+    let connecting = Box::pin(connect_async_with_config(request, Some(small()), true));
+    match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(_) => Err(failed("no answer to the handshake in time".into())),
+    }
+}
+
+/// What travels here is small: acks down, fixes up. The defaults would take 128 KiB at once.
+fn small() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_write_buffer_size(256 * 1024)
+        .max_message_size(Some(64 * 1024))
+        .max_frame_size(Some(64 * 1024))
+}
+
+fn refused(error: &Error) -> Ended {
+    let mut ended = Ended { reason: error.to_string(), ..Ended::default() };
+    if let Error::Http(response) = error {
+        ended.status = Some(response.status().as_u16());
+        let seconds = response.headers().get(RETRY_AFTER);
+        let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
+        ended.retry_after = seconds.map(Duration::from_secs);
+    }
+    ended
+}
+
+/// How a broken connection is reported.
+pub(crate) fn broken(error: &Error) -> Ended {
+    let reason = match error {
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "the line broke".into(),
+        other => other.to_string(),
+    };
+    Ended { reason, ..Ended::default() }
+}

@@ -1,0 +1,282 @@
+//! The command line.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+use wayfare_loadtest::demo::{DemoOptions, run_demo};
+use wayfare_loadtest::load::{self, IdleOptions, LoadOptions};
+use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
+use wayfare_loadtest::town::Town;
+
+/// Simulated drivers and watchers for a running Wayfare server.
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print the report as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log: error, warn, info, debug, or a filter per module
+    #[arg(long, global = true, env = "LOADTEST_LOG", default_value = "warn")]
+    log: String,
+}
+
+impl Arguments {
+    /// What is logged.
+    pub fn log_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.log)
+    }
+}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The server
+    #[arg(long, env = "WAYFARE_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// A service token
+    #[arg(long, env = "WAYFARE_TOKEN", hide_env_values = true)]
+    token: String,
+}
+
+/// What all measurements have in common.
+#[derive(Debug, Args)]
+struct LoadArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// How long to count, in seconds, after 2 s of warming up
+    #[arg(long, default_value_t = 10.0)]
+    duration: f64,
+    /// Process id of the server, to measure its CPU and memory
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Threads of the generator
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open loop: fixes at a fixed rate; measures latency
+    Run {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Drivers, each with one trip
+        #[arg(long, default_value_t = 1000)]
+        drivers: usize,
+        /// Fixes per second and driver
+        #[arg(long, default_value_t = 1.0)]
+        rate: f64,
+        /// Watchers of each trip
+        #[arg(long, default_value_t = 1)]
+        watchers: usize,
+    },
+    /// Closed loop: the next fix goes when the one before has arrived; measures cost
+    Closed {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Drivers, each with one trip
+        #[arg(long, default_value_t = 200)]
+        drivers: usize,
+        /// Watchers of each trip
+        #[arg(long, default_value_t = 1)]
+        watchers: usize,
+        #[command(flatten)]
+        pace: PaceArgs,
+    },
+    /// One driver and many watchers; measures the cost of a delivery
+    Fan {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Watchers of the one trip
+        #[arg(long, default_value_t = 1000)]
+        watchers: usize,
+        #[command(flatten)]
+        pace: PaceArgs,
+    },
+    /// Connections that do nothing; measures memory
+    Idle {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Watchers, each with one topic
+        #[arg(long, default_value_t = 1000)]
+        watchers: usize,
+        /// Drivers that send nothing
+        #[arg(long, default_value_t = 1000)]
+        drivers: usize,
+        /// How long to hold them, in seconds
+        #[arg(long, default_value_t = 30.0)]
+        hold: f64,
+        /// Process id of the server
+        #[arg(long)]
+        pid: u32,
+    },
+    /// Couriers at work in a generated town, until ctrl-c
+    Demo {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Couriers
+        #[arg(long, default_value_t = 6)]
+        couriers: usize,
+        /// Couriers ride this many times as fast (0.2 to 2.5)
+        #[arg(long, default_value_t = 1.0)]
+        speedup: f64,
+        /// Fixes per second of each courier; without it, as often as the server asks
+        #[arg(long)]
+        rate: Option<f64>,
+        /// Seed of the town
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the open orders to this file whenever they change
+        #[arg(long)]
+        orders: Option<PathBuf>,
+    },
+    /// Play recorded traces and check what watchers see; fails if a fix is lost or time goes back
+    Replay {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// A .gpx, or a .csv with the columns trace,t,lat,lon and perhaps taxi
+        file: PathBuf,
+        /// How many times as fast as it happened (1 or more)
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+        /// Who drives: one driver for each trace, or for each taxi
+        #[arg(long, value_enum, default_value_t = By::Trace)]
+        by: By,
+        /// Drivers connected at the same time
+        #[arg(long, default_value_t = 200)]
+        connections: usize,
+        /// Play only so many traces; 0: all
+        #[arg(long, default_value_t = 0)]
+        traces: usize,
+    },
+    /// Print a generated town as GeoJSON
+    Town {
+        /// Seed of the town
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// How a closed loop is held back.
+#[derive(Debug, Args)]
+struct PaceArgs {
+    /// Fixes of one driver on their way at once
+    #[arg(long, default_value_t = 1)]
+    in_flight: usize,
+    /// Most fixes per second and driver; the server closes above 50 unless configured otherwise. 0: no limit
+    #[arg(long, default_value_t = 45.0)]
+    rate_max: f64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    Trace,
+    Taxi,
+}
+
+/// Does what was asked.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Run { load, drivers, rate, watchers } => {
+            anyhow::ensure!(rate > 0.0 && rate <= 1000.0, "--rate is {rate}; it must be in 0..=1000");
+            let options = load.options(drivers, watchers, json);
+            print(&load::run(&options, rate).await?, json)
+        }
+        Command::Closed { load, drivers, watchers, pace } => {
+            let options = load.options(drivers, watchers, json);
+            let report = load::closed(&options, pace.in_flight, pace.rate_max).await?;
+            print(&report, json)
+        }
+        Command::Fan { load, watchers, pace } => {
+            let options = load.options(1, watchers, json);
+            let report = load::fan(&options, pace.in_flight, pace.rate_max).await?;
+            print(&report, json)
+        }
+        Command::Idle { server, watchers, drivers, hold, pid } => {
+            let options = IdleOptions {
+                base_url: server.url,
+                service_token: server.token,
+                watchers,
+                drivers,
+                hold: seconds(hold),
+                pid,
+                progress: shows_progress(json),
+            };
+            print(&load::idle(&options).await?, json)
+        }
+        Command::Demo { server, couriers, speedup, rate, seed, orders } => {
+            let options = DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders };
+            let stop = async { drop(tokio::signal::ctrl_c().await) };
+            run_demo(&server.url, &server.token, Town::generate(seed), options, stop).await
+        }
+        Command::Replay { server, file, speed, by, connections, traces } => {
+            let options = ReplayOptions {
+                file,
+                speed,
+                grouping: match by {
+                    By::Trace => Grouping::Trace,
+                    By::Taxi => Grouping::Taxi,
+                },
+                connections_max: connections,
+                traces_max: traces,
+                base_url: server.url,
+                service_token: server.token,
+            };
+            let report = replay(options).await?;
+            print(&report, json)?;
+            if !report.is_clean() {
+                // The report has said why.
+                std::process::exit(1);
+            }
+            Ok(())
+        }
+        Command::Town { seed } => {
+            say(&Town::generate(seed).geojson());
+            Ok(())
+        }
+    }
+}
+
+impl LoadArgs {
+    fn options(self, drivers: usize, watchers: usize, json: bool) -> LoadOptions {
+        LoadOptions {
+            base_url: self.server.url,
+            service_token: self.server.token,
+            drivers,
+            watchers,
+            duration: seconds(self.duration),
+            pid: self.pid,
+            threads: self.threads,
+            progress: shows_progress(json),
+        }
+    }
+}
+
+fn seconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number).unwrap_or_default()
+}
+
+fn shows_progress(json: bool) -> bool {
+    !json && std::io::stderr().is_terminal()
+}
+
+fn print<R: Serialize + std::fmt::Display>(report: &R, json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&serde_json::to_string_pretty(report)?);
+    } else {
+        say(&report.to_string());
+    }
+    Ok(())
+}
+
+/// A reader like `head` may have enough before the end: that is no failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -1,0 +1,128 @@
+//! Opening connections: a blocking handshake, after which the socket belongs to a poll loop.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use wayfare_wire::messages::drive::FromDriver;
+use wayfare_wire::messages::watch::{FromWatcher, Subscription};
+use wayfare_wire::{DRIVE_JSON_V1, WATCH_JSON_V1};
+
+use super::frames;
+
+/// A server that takes longer for a handshake is not worth measuring.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Where the connections go.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    address: SocketAddr,
+    host: String,
+    service_token: String,
+}
+
+/// A connection that has been greeted.
+pub(super) struct Opened {
+    /// Not blocking any more.
+    pub(super) stream: TcpStream,
+    /// Bytes that came behind the greeting.
+    pub(super) early: Vec<u8>,
+}
+
+impl Server {
+    pub(super) fn new(base_url: &str, service_token: &str) -> anyhow::Result<Self> {
+        let url = reqwest::Url::parse(base_url).context(base_url.to_owned())?;
+        if url.scheme() != "http" {
+            bail!("the load generator speaks plain http only, not {}", url.scheme());
+        }
+        let addresses = url.socket_addrs(|| None)?;
+        let address = addresses.first().context("the URL has no address")?;
+        Ok(Self { address: *address, host: url.authority().to_owned(), service_token: service_token.to_owned() })
+    }
+
+    /// A driver's connection, welcomed.
+    pub(super) fn drive(&self, token: &str, session: u64) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/drive", DRIVE_JSON_V1, token)?;
+        let hello = FromDriver::Hello { token: None, session: format!("{session:x}") };
+        say(&mut stream, &serde_json::to_vec(&hello)?)?;
+        await_message(&mut stream, &mut early, br#""type":"welcome""#)?;
+        release(stream, early)
+    }
+
+    /// A watcher's connection, subscribed to one topic.
+    pub(super) fn watch(&self, topic: &str) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/watch", WATCH_JSON_V1, &self.service_token)?;
+        let subscribe = FromWatcher::Subscribe { topics: vec![Subscription { topic: topic.to_owned(), cursor: None }] };
+        say(&mut stream, &serde_json::to_vec(&subscribe)?)?;
+        await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
+        release(stream, early)
+    }
+
+    fn upgrade(&self, path: &str, protocol: &str, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        // Any 16 bytes do as a key: it is there to tell a WebSocket server from another, which the 101 below does.
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: {protocol}\r\nAuthorization: Bearer {token}\r\n\r\n",
+            self.host
+        );
+        stream.write_all(request.as_bytes())?;
+        let mut bytes = Vec::new();
+        loop {
+            if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
+                if !bytes.starts_with(b"HTTP/1.1 101") {
+                    bail!("{path}: {}", String::from_utf8_lossy(&bytes));
+                }
+                let early = bytes.split_off(end + 4);
+                return Ok((stream, early));
+            }
+            more(&mut stream, &mut bytes)?;
+        }
+    }
+}
+
+/// Back to not blocking, for the poll loop.
+fn release(stream: TcpStream, early: Vec<u8>) -> anyhow::Result<Opened> {
+    stream.set_nonblocking(true)?;
+    Ok(Opened { stream, early })
+}
+
+fn say(stream: &mut TcpStream, text: &[u8]) -> anyhow::Result<()> {
+    let mut out = Vec::with_capacity(text.len() + 8);
+    frames::masked(&mut out, frames::TEXT, text);
+    Ok(stream.write_all(&out)?)
+}
+
+/// Reads messages until one has this member; what follows it stays in `bytes`.
+fn await_message(stream: &mut TcpStream, bytes: &mut Vec<u8>, member: &[u8]) -> anyhow::Result<()> {
+    loop {
+        while let Some(frame) = frames::first(bytes) {
+            let found = memchr::memmem::find(frame.payload, member).is_some();
+            let refused =
+                frame.opcode == frames::CLOSE || memchr::memmem::find(frame.payload, br#""type":"error""#).is_some();
+            if refused {
+                bail!("refused: {}", String::from_utf8_lossy(frame.payload));
+            }
+            let size = frame.size;
+            bytes.drain(..size);
+            if found {
+                return Ok(());
+            }
+        }
+        more(stream, bytes)?;
+    }
+}
+
+fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+    let mut buffer = [0; 4096];
+    let count = stream.read(&mut buffer)?;
+    if count == 0 {
+        bail!("the server closed: {}", String::from_utf8_lossy(bytes));
+    }
+    bytes.extend_from_slice(&buffer[..count]);
+    Ok(())
+}
