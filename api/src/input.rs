@@ -25,7 +25,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         if request.headers().contains_key(header::CONTENT_ENCODING) {
-            return Err(invalid("content-encoding", "bodies are taken uncompressed"));
+            let error = ErrorBody::new(ErrorCode::TooLarge, "bodies are taken uncompressed");
+            return Err(error.field("content-encoding").into());
         }
         let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), BODY_BYTES_MAX)).await;
         let bytes = match read {

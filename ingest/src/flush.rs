@@ -85,6 +85,10 @@ impl Gathers {
         self.filled.notify_one();
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> Vec<Gather> {
         self.shards.iter().map(|shard| std::mem::take(&mut *lock(shard))).collect()
     }
@@ -105,7 +109,9 @@ pub async fn run(house: Arc<House>, shards: Vec<mpsc::Sender<Command>>) {
         tokio::time::sleep(wait).await;
         last = Instant::now();
         flush(&house, &shards).await;
-        if house.gathers.stopped.load(Ordering::Relaxed) {
+        if house.gathers.is_stopped() {
+            // What came while that was being written.
+            flush(&house, &shards).await;
             return;
         }
     }
@@ -176,6 +182,9 @@ async fn append(house: &House, shards: &[mpsc::Sender<Command>], gathers: &mut [
                 let _ = shard.send(Command::NotDurable(acks)).await;
             }
         }
+        if house.gathers.is_stopped() {
+            return Vec::new(); // the house closes; nothing of it was acked, so the apps send it again
+        }
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -187,6 +196,9 @@ async fn tell_phases(house: &House, phases: Vec<PhaseEvent>) {
         let event = Append { entity: &phase.trip, number: phase.number, event_id: &event_id, payload: &phase.payload };
         while let Err(error) = house.bus.logs.append(PHASES_LOG, event).await {
             tracing::error!(%error, "a phase could not be told; trying again");
+            if house.gathers.is_stopped() {
+                return; // it stands in the checkpoint, and is told after the next start
+            }
             tokio::time::sleep(RETRY).await;
         }
     }

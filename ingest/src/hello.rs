@@ -45,9 +45,11 @@ pub async fn await_token(ingest: Arc<Ingest>, socket: Socket) {
 
 async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Claims, DriverId), CloseCode> {
     let mut buffer = vec![0; HELLO_BYTES_MAX];
+    // What came right behind the handshake may be the whole message: then nothing more comes to be peeked at.
+    let mut wait = early.is_empty();
     loop {
-        let count = stream.peek(&mut buffer).await.map_err(|_| CloseCode::Normal)?;
-        if count == 0 && early.is_empty() {
+        let count = if wait { stream.peek(&mut buffer).await.map_err(|_| CloseCode::Normal)? } else { 0 };
+        if wait && count == 0 {
             return Err(CloseCode::Normal);
         }
         let mut bytes = [early, &buffer[..count]].concat();
@@ -74,7 +76,10 @@ async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Clai
         if count == buffer.len() {
             return Err(CloseCode::TooBig);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        if wait {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        wait = true;
     }
 }
 

@@ -102,6 +102,7 @@ pub struct Ingest {
     house: Arc<House>,
     shards: Vec<mpsc::Sender<shard::Command>>,
     ended: Mutex<mpsc::Receiver<()>>,
+    flusher: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Ingest {
@@ -132,8 +133,8 @@ impl Ingest {
             });
             shards.push(sender);
         }
-        tokio::spawn(flush::run(Arc::clone(&house), shards.clone()));
-        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended) });
+        let flusher = Mutex::new(Some(tokio::spawn(flush::run(Arc::clone(&house), shards.clone()))));
+        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher });
         restore::run(&ingest).await?;
         ingest.house.bus.topics.set_ready("ingest").await;
         Ok(ingest)
@@ -147,6 +148,20 @@ impl Ingest {
     /// Stops reading, judges what was read, flushes, sends the last acks, keeps all trackers, tells every driver when to come back, and
     /// waits until all are gone, at most `timeout`.
     pub async fn drain(&self, timeout: Duration) {
+        // Nothing more is taken and every tracker is gathered; then the last flush, whose acks reach the shards before the
+        // word to leave does.
+        for shard in &self.shards {
+            let (done, settled) = tokio::sync::oneshot::channel();
+            let _ = shard.send(shard::Command::Settle(done)).await;
+            let _ = settled.await;
+        }
+        self.house.gathers.stop();
+        let flusher = self.flusher.lock().await.take();
+        if let Some(flusher) = flusher
+            && tokio::time::timeout(timeout, flusher).await.is_err()
+        {
+            tracing::info!("the last flush did not end in time: what is in it was not acked");
+        }
         for shard in &self.shards {
             let _ = shard.send(shard::Command::Drain).await;
         }
@@ -154,7 +169,6 @@ impl Ingest {
         if tokio::time::timeout(timeout, ended.recv()).await.is_err() {
             tracing::info!("drivers that did not leave in time were cut");
         }
-        self.house.gathers.stop();
     }
 
     /// The shard that owns a driver.

@@ -67,6 +67,8 @@ pub enum Command {
     Durable(Acks),
     /// These are not, just now.
     NotDurable(Acks),
+    /// Take nothing more and gather all trackers: the last flush comes.
+    Settle(oneshot::Sender<()>),
     /// Say goodbye to everyone.
     Drain,
 }
@@ -118,7 +120,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
             }
         }
         let state = shard.state.borrow();
-        if state.draining && state.conns.is_empty() {
+        if state.leaving && state.conns.is_empty() {
             break;
         }
     }
@@ -141,6 +143,10 @@ impl Shard {
             }
             Command::Durable(acks) => self.state.borrow_mut().send_acks(acks),
             Command::NotDurable(acks) => self.state.borrow_mut().refuse_acks(acks),
+            Command::Settle(done) => {
+                self.state.borrow_mut().settle();
+                let _ = done.send(());
+            }
             Command::Drain => self.state.borrow_mut().drain(),
         }
     }

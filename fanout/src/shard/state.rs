@@ -227,7 +227,10 @@ impl State {
         if topic.topic.is_internal() {
             for view in topic.views.clone() {
                 self.recheck(view);
-                self.settle(view);
+                // The recheck may have sent the last watcher away, and the view with it.
+                if self.topics.contains(view) {
+                    self.settle(view);
+                }
             }
             return;
         }

@@ -40,6 +40,11 @@ impl State {
                 text.parse().map_err(|error| ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("cursor"))?,
             )),
         };
+        if topic.is_internal() {
+            // For services inside only: to everyone else there is no such topic.
+            let patient = self.claims(id.place).is_none_or(|claims| self.house.subjects.miss(&claims));
+            return Err(if patient { routes::not_found(name) } else { routes::too_many_misses(name) });
+        }
         let conn = &mut self.conns[id.place as usize];
         let known =
             conn.subs.iter().position(|sub| sub.as_ref().is_some_and(|sub| self.topics[sub.topic].topic == topic));
@@ -179,7 +184,12 @@ impl State {
         let mut bytes = Vec::new();
         self.scratch.clear();
         Codec::Json.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
-        if self.conns[at.conn as usize].is_stream() {
+        if let Sink::Stream(stream) = &mut self.conns[at.conn as usize].sink {
+            // Of a log, reading goes on from here. Of a state, what the watcher has: the snapshot's own id tells when it has more.
+            match self.topics[place].topic.kind() {
+                Kind::Log => write_id(&mut bytes, &mut stream.cursors, alias, cursor),
+                Kind::State => write_ids(&mut bytes, &stream.cursors),
+            }
             bytes.extend_from_slice(b"event: subscribed\ndata: ");
             bytes.extend_from_slice(&self.scratch);
             bytes.extend_from_slice(b"\n\n");
@@ -225,6 +235,11 @@ impl State {
 /// Appends the `id:` line: the cursors of all topics of the stream, this one moved on.
 pub fn write_id(out: &mut Vec<u8>, cursors: &mut [Option<Cursor>], alias: u32, cursor: Cursor) {
     cursors[alias as usize] = Some(cursor);
+    write_ids(out, cursors);
+}
+
+/// The same without a change.
+fn write_ids(out: &mut Vec<u8>, cursors: &[Option<Cursor>]) {
     out.extend_from_slice(b"id: ");
     for (place, cursor) in cursors.iter().enumerate() {
         if place > 0 {

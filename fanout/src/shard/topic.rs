@@ -55,8 +55,8 @@ pub struct WatchedTopic {
     pub turn_frames: Vec<u8>,
     /// Events of this turn for SSE streams of this one topic; built on first demand.
     pub turn_events: Option<Bytes>,
-    /// The snapshot as a WebSocket frame, and the number it was made at.
-    snapshot: Option<(u64, Bytes)>,
+    /// The snapshot as a WebSocket frame, and where it was made.
+    snapshot: Option<(Cursor, Bytes)>,
 }
 
 impl WatchedTopic {
@@ -88,8 +88,8 @@ impl WatchedTopic {
 
     /// The whole state as one frame, or the final state if the topic is over. Encoded once per number.
     pub fn whole_frame(&mut self, alias: u32, scratch: &mut Vec<u8>) -> Bytes {
-        if let Some((seq, frame)) = &self.snapshot
-            && *seq == self.seq
+        if let Some((made_at, frame)) = &self.snapshot
+            && *made_at == self.cursor()
         {
             return frame.clone();
         }
@@ -104,7 +104,7 @@ impl WatchedTopic {
         let mut frame = Vec::with_capacity(scratch.len() + 10);
         write::frame(&mut frame, Opcode::Text, scratch);
         let frame = Bytes::from(frame);
-        self.snapshot = Some((self.seq, frame.clone()));
+        self.snapshot = Some((self.cursor(), frame.clone()));
         frame
     }
 

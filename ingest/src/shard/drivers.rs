@@ -241,6 +241,7 @@ impl State {
         let house = std::sync::Arc::clone(&self.house);
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = std::mem::take(&mut self.effects);
+        let was_on_duty = tracked.tracker.on_duty();
         tracked.tracker.apply_plan(now, plan, &house.world(), &mut effects);
         if let Some(since_ms) = duty_since_ms {
             tracked.tracker.extend_duty(Millis(since_ms));
@@ -262,10 +263,12 @@ impl State {
                 });
             }
         }
+        // Off duty there is no position to be seen, not even the last one.
+        let left = was_on_duty && !tracked.tracker.on_duty();
         self.carry_out(driver, &effects);
         effects.clear();
         self.effects = effects;
-        if joined {
+        if joined || left {
             self.tell_everything(driver);
         }
         self.ask_rate(driver);

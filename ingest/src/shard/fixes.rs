@@ -35,6 +35,10 @@ impl State {
             let text = format!("{count} fixes in one message, the limit is {most}");
             return Err((to, ErrorBody::new(ErrorCode::TooMany, text).field("fixes")));
         }
+        if self.draining {
+            let error = ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(NO_ROOM_MS);
+            return Err((to, error));
+        }
         if !self.house.gathers.has_room() {
             let error = ErrorBody::new(ErrorCode::NotDurable, "too much waits for the disk").after_ms(NO_ROOM_MS);
             return Err((to, error));

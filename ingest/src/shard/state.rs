@@ -63,7 +63,10 @@ pub struct State {
     pub wants: Vec<Want>,
     pub counters: Counters,
     pub link_limits: LinkLimits,
+    /// Nothing more is taken.
     pub draining: bool,
+    /// Everyone was told to leave.
+    pub leaving: bool,
     /// One buffer for all reading of this shard.
     pub read_buffer: Vec<u8>,
     /// Reused from message to message: nothing is allocated per fix.
@@ -95,6 +98,7 @@ impl State {
             counters: Counters::default(),
             link_limits,
             draining: false,
+            leaving: false,
             read_buffer: vec![0; 64 * 1024],
             effects: Vec::new(),
             raw: Vec::new(),
@@ -165,10 +169,15 @@ impl State {
         conn.link.close(code, &json(&bye), now_s);
     }
 
-    /// Everyone is told when to come back, spread evenly. What was read is judged already; the flusher does the rest.
-    pub fn drain(&mut self) {
+    /// Nothing more is taken from here on; what was is in the gather, and every tracker beside it.
+    pub fn settle(&mut self) {
         self.draining = true;
         self.checkpoint_all();
+    }
+
+    /// Everyone is told when to come back, spread evenly. What was read is judged already; the flusher does the rest.
+    pub fn drain(&mut self) {
+        self.leaving = true;
         let spread_ms = self.house.config.drain_spread.as_millis() as u64;
         let ids: Vec<ConnId> = self
             .conns

@@ -1,0 +1,253 @@
+//! The house under test: started, killed, restarted, and asked at the end whether it logged anything alarming.
+
+use std::fs::File;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::replica::Ledger;
+
+/// Nothing that the house does at once may take longer than this on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A running house. Dropped, it is killed and waited for.
+pub struct House {
+    child: Option<Child>,
+    dir: TempDir,
+    settings: Vec<(String, String)>,
+    pub port: u16,
+    /// The first service key.
+    pub key: String,
+    pub http: reqwest::Client,
+    /// What any watcher of this house has seen, so that all can be compared.
+    pub ledger: Ledger,
+    expected: Mutex<Vec<String>>,
+    tokens: Mutex<Vec<String>>,
+}
+
+impl House {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings, `key=value` as in the environment, without the `WAYFARE_`.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut house = Self {
+            child: None,
+            dir: tempfile::tempdir().unwrap(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            port: 0,
+            key: String::new(),
+            http: reqwest::Client::new(),
+            ledger: Ledger::default(),
+            expected: Mutex::default(),
+            tokens: Mutex::default(),
+        };
+        house.spawn();
+        let told = house.told(0).await;
+        house.key = told.lines().find(|line| line.starts_with("eyJ")).expect("the first start tells a key").to_owned();
+        house.note_token(&house.key);
+        house
+    }
+
+    /// Kills as a power cut would.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Asks it to stop, and expects a clean end.
+    pub async fn terminate(&mut self) -> Duration {
+        let began = Instant::now();
+        self.signal_term();
+        let status = self.ended(Duration::from_secs(35)).await;
+        assert!(status.success(), "it ended with {status}; the log:\n{}", self.log());
+        began.elapsed()
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn signal_term(&self) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        let status = until(within, "the process ends", async || child.try_wait().unwrap()).await;
+        self.child = None;
+        status
+    }
+
+    /// Starts it again with the same data folder on the same port.
+    pub async fn restart(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let before = self.output().len();
+        self.spawn();
+        self.told(before).await;
+    }
+
+    /// Runs another command of the binary on the same data folder, and returns its output.
+    pub async fn command(&self, arguments: &[&str]) -> String {
+        let mut command = self.prepared();
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts a house that must not start, and returns what it says.
+    pub async fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wayfare"));
+        command.env("WAYFARE_DATA_DIR", dir.path().join("data")).args(arguments);
+        command.envs(settings.iter().map(|(name, value)| (format!("WAYFARE_{name}"), value)));
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let deadline = Instant::now() + SOON;
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    panic!("{settings:?} {arguments:?}: it started");
+                }
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        assert!(!status.success(), "{settings:?} {arguments:?}");
+        std::io::read_to_string(child.stderr.take().unwrap()).unwrap()
+    }
+
+    /// A counter or gauge of `/metrics`, summed over its labels; `having` must be among them.
+    pub async fn metric(&self, name: &str, having: &str) -> f64 {
+        let text = self.call("GET", "/metrics", Some(&self.key), None).await.text;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(having));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Declares that lines with this text may be in the log although they warn.
+    pub fn expect_log(&self, text: &str) {
+        self.expected.lock().unwrap().push(text.to_owned());
+    }
+
+    /// Notes a token that must never be in the log.
+    pub fn note_token(&self, token: &str) {
+        self.tokens.lock().unwrap().push(token.to_owned());
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("stderr")).unwrap()
+    }
+
+    /// Nothing warned, nothing panicked, and no token was written down.
+    pub fn assert_clean_log(&self) {
+        let (log, expected) = (self.log(), self.expected.lock().unwrap());
+        for line in log.lines() {
+            let alarming = line.contains(" ERROR ") || line.contains(" WARN ") || line.contains("panicked at");
+            assert!(!alarming || expected.iter().any(|text| line.contains(text)), "the log says: {line}");
+        }
+        let output = self.output();
+        for token in self.tokens.lock().unwrap().iter() {
+            // The signature alone would be of use to nobody else, but it is the part that no other text has.
+            let signature = token.rsplit('.').next().unwrap();
+            assert!(!log.contains(signature), "a token is in the log");
+            assert!(*token == self.key || !output.contains(signature), "a token is in the output");
+        }
+    }
+
+    fn spawn(&mut self) {
+        let append = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
+        let mut command = self.prepared();
+        command.stdout(append("stdout")).stderr(append("stderr"));
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    fn prepared(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wayfare"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WAYFARE_")) {
+            command.env_remove(name);
+        }
+        command
+            .env("RUST_BACKTRACE", "0")
+            .env("WAYFARE_DATA_DIR", self.dir.path().join("data"))
+            .env("WAYFARE_HTTP_LISTEN", format!("127.0.0.1:{}", self.port))
+            .envs(self.settings.iter().map(|(name, value)| (format!("WAYFARE_{name}"), value)));
+        command
+    }
+
+    /// Waits until it says where it listens, after this much of its output.
+    async fn told(&mut self, after: usize) -> String {
+        let mark = "Wayfare listens on http://127.0.0.1:";
+        let told = until(SOON, "the house opens", async || {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("it ended with {status} before it opened; the log:\n{}", self.log());
+            }
+            let told = self.output()[after..].to_owned();
+            told.contains(mark).then_some(told).filter(|told| told.ends_with('\n'))
+        })
+        .await;
+        let (_, rest) = told.split_once(mark).unwrap();
+        self.port = rest.split('/').next().unwrap().parse().unwrap();
+        told
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.path("stdout")).unwrap_or_default()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            eprintln!("the log of the house:\n{}", self.log());
+        }
+    }
+}
+
+/// Asks again and again until there is an answer; ends the test if there is none in time.
+pub async fn until<T>(within: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Bounds a wait; ends the test if it takes longer.
+pub async fn within<T>(time: Duration, what: &str, wait: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(time, wait).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {time:?}: {what}"),
+    }
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> i64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
+}
+
+/// How long tests of faults go on: briefly, or for a minute with `WAYFARE_LONG=1`.
+pub fn fault_time(briefly: Duration) -> Duration {
+    let long = std::env::var("WAYFARE_LONG").is_ok_and(|value| value == "1");
+    if long { Duration::from_secs(60) } else { briefly }
+}

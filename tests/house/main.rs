@@ -1,0 +1,22 @@
+//! The whole house from outside: the real binary on a port of its own, real sockets, real kills.
+//!
+//! Each test has its own house and its own data folder. What every watcher of every test must see is checked where it is applied
+//! ([`replica`]), not test by test. `WAYFARE_LONG=1` makes the tests of faults longer.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
+mod drive;
+mod forge;
+mod harness;
+mod raw;
+mod replica;
+mod rest;
+mod ride;
+mod watch;
+
+mod bad_input;
+mod corridor;
+mod cuts;
+mod kill;
+mod limits;
+mod rights;
