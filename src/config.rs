@@ -503,12 +503,10 @@ mod tests {
     use super::*;
 
     fn load(toml: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
-        let file = std::env::temp_dir().join(format!("wayfare-config-{:?}.toml", std::thread::current().id()));
-        std::fs::write(&file, toml)?;
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), toml)?;
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let loaded = Config::load(Some(&file), environment);
-        std::fs::remove_file(file)?;
-        loaded
+        Config::load(Some(file.path()), environment)
     }
 
     #[test]

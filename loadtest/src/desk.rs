@@ -207,7 +207,7 @@ impl Desk {
             pickup: Point::new(at(restaurant), restaurant.name.clone()),
             dropoff: Point::new(at(customer), customer.name.clone()),
             ready_at_ms: Some(ready_at_ms),
-            reference: Some(format!("Order {number}")),
+            reference: Some(number.to_string()),
         };
         let trip = self.rest.create_trip(&new_trip).await?;
         let token = self.rest.token("share", &trip.id).await?;

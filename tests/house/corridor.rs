@@ -390,3 +390,20 @@ async fn a_person_has_a_bounded_number_of_connections() {
     until(SOON, "room again", async || Watcher::resume(&house, &customer, Memory::new(&house)).await.ok()).await;
     house.assert_clean_log();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_makes_a_trip_can_watch_it_at_once() {
+    let house = House::start().await;
+    for number in 0..20 {
+        let body = json!({
+            "customer": "cus", "reference": number.to_string(),
+            "pickup": { "lat": 41.15, "lon": -8.61, "name": "Kitchen" },
+            "dropoff": { "lat": 41.16, "lon": -8.60, "name": "Home" },
+        });
+        let trip = house.post("/v1/trips", body).await;
+        let topic = format!("trip:{}", trip["id"].as_str().unwrap());
+        let state = house.peek(&topic).await.expect("the topic is there when the call returns");
+        assert_eq!(state["reference"], number.to_string());
+    }
+    house.assert_clean_log();
+}

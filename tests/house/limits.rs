@@ -490,3 +490,23 @@ async fn a_frame_that_is_begun_and_not_finished_ends_the_line() {
     }
     house.assert_clean_log();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_listens_to_a_busy_topic_is_asked_for_a_sign_of_life_and_stays() {
+    let house = House::start_with(&[("FANOUT_HEARTBEAT_S", "1")]).await;
+    let driver = house.driver("Ana").await;
+    let topic = format!("driver:{}", driver.id);
+    let mut watcher = Watcher::open(&house, &house.key).await;
+    watcher.subscribe(&[&topic]).await;
+    // Something is sent all the time, so no heartbeat is due; only pings make the watcher's library say anything.
+    let mut app = App::open(&house, &driver).await;
+    let began = Instant::now();
+    let mut north_m = 0.0;
+    while began.elapsed() < Duration::from_secs(5) {
+        north_m += 2.0;
+        app.deliver(vec![near_pickup(north_m, now_ms())]).await;
+        let heard = tokio::time::timeout(Duration::from_millis(200), watcher.step()).await;
+        assert_ne!(heard, Ok(None), "closed with {:?}", watcher.closed);
+    }
+    house.assert_clean_log();
+}

@@ -114,7 +114,11 @@ impl Members {
                 (Some(place), true) => {
                     self.0.remove(place);
                 }
-                (None, false) => self.0.push((name.clone(), value)),
+                (None, false) => {
+                    // Fields are few and appear once: no room is kept for more.
+                    self.0.reserve_exact(1);
+                    self.0.push((name.clone(), value));
+                }
                 (None, true) => {}
             }
         }

@@ -45,7 +45,8 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
     else {
         return;
     };
-    match shard.ensure(driver).await {
+    // Boxed, so that its state (with a database's futures in it) is not part of this task for as long as the connection lives.
+    match Box::pin(shard.ensure(driver)).await {
         Ok(()) => {}
         Err(Refused::Unknown) => shard.state.borrow_mut().close(id, CloseCode::Unauthorized, None),
         Err(Refused::NotReady) => shard.state.borrow_mut().close(id, CloseCode::Overloaded, Some(1000)),
