@@ -1,15 +1,17 @@
 //! The task of a connection: it reads, and it wakes when a blocked socket takes bytes again.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::{Interest, Ready};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::link::{Common, Link, code_of};
+use wayfare_net::ws::link::{Common, Link, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::from_watcher;
 use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
@@ -33,8 +35,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
     }
     let mut state = shard.state.borrow_mut();
     let (limits, now_s) = (state.link_limits, state.now_s());
-    let Ok((link, early)) = Link::new(socket, &limits, now_s) else { return };
-    let stream = Rc::clone(&link.stream);
+    let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
     let known = bearer.is_some();
     let id = state.add(Sink::WebSocket(link), bearer);
     if state.draining {
@@ -43,11 +44,11 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
         state.welcome(id);
     }
     drop(state);
-    tokio::task::spawn_local(run(Rc::clone(shard), id, stream, early));
+    tokio::task::spawn_local(run(Rc::clone(shard), id, half, early));
 }
 
 /// Reads until the connection ends, then removes it.
-async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) {
+async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
     if !early.is_empty() {
         let mut state = shard.state.borrow_mut();
         state.take_bytes(id, &mut early.to_vec());
@@ -56,31 +57,33 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
     drop(early);
     let Some(wake) = shard.state.borrow_mut().link(id).map(|link| Rc::clone(&link.wake)) else { return };
     loop {
-        let interest = {
+        let blocked = {
             let mut state = shard.state.borrow_mut();
             let now_s = state.now_s();
             match state.link(id) {
                 Some(link) if link.is_over(now_s) => break,
-                Some(link) if link.is_blocked() => Interest::READABLE | Interest::WRITABLE,
-                Some(_) => Interest::READABLE,
+                Some(link) => link.is_blocked(),
                 None => break,
             }
         };
-        let ready = tokio::select! {
-            ready = stream.ready(interest) => match ready {
-                Ok(ready) => ready,
-                Err(_) => break,
-            },
-            () = wake.notified() => continue,
+        let on = if blocked {
+            tokio::select! {
+                ready = half.ready(Interest::READABLE | Interest::WRITABLE) => match ready {
+                    Ok(ready) => shard.state.borrow_mut().unblock(id, &half, ready),
+                    Err(_) => false,
+                },
+                () = wake.notified() => true,
+            }
+        } else {
+            tokio::select! {
+                on = poll_fn(|cx| shard.state.borrow_mut().poll_read(id, &mut half, cx)) => on,
+                () = wake.notified() => true,
+            }
         };
-        let mut state = shard.state.borrow_mut();
-        if ready.is_writable() && !state.drain_socket(id) {
+        if !on {
             break;
         }
-        if (ready.is_readable() || ready.is_read_closed()) && !state.read(id, &stream) {
-            break;
-        }
-        shard.wake_if_wanted(&state);
+        shard.wake_if_wanted(&shard.state.borrow());
     }
     let mut state = shard.state.borrow_mut();
     state.remove(id);
@@ -118,10 +121,27 @@ pub async fn mind(shard: Rc<Shard>, id: ConnId, pieces: mpsc::Sender<Bytes>) {
 }
 
 impl State {
-    /// Reads what is there through the shard's one buffer. False when the connection is over.
-    fn read(&mut self, id: ConnId, stream: &TcpStream) -> bool {
+    /// Waits for bytes and reads them through the shard's one buffer. False when the connection is over.
+    fn poll_read(&mut self, id: ConnId, half: &mut OwnedReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        let on = match stream.try_read(&mut buffer) {
+        let on = poll_read(half, cx, &mut buffer).map(|read| match read {
+            Ok(0) | Err(_) => false,
+            Ok(count) => self.take_bytes(id, &mut buffer[..count]),
+        });
+        self.read_buffer = buffer;
+        on
+    }
+
+    /// The same while the socket is blocked, when two things may be ready.
+    fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
+        if ready.is_writable() && !self.drain_socket(id) {
+            return false;
+        }
+        if !(ready.is_readable() || ready.is_read_closed()) {
+            return true;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let on = match half.try_read(&mut buffer) {
             Ok(0) => false,
             Ok(count) => self.take_bytes(id, &mut buffer[..count]),
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,

@@ -1,14 +1,16 @@
 //! The task of a driver's connection: it reads, and it wakes when a blocked socket takes bytes again.
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::{Interest, Ready};
+use tokio::net::tcp::OwnedReadHalf;
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::link::{Common, Link, code_of};
+use wayfare_net::ws::link::{Common, Link, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::{Decoded, from_driver};
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
@@ -29,18 +31,17 @@ const UNACKED_MAX: u32 = 64;
 pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId) {
     let mut state = shard.state.borrow_mut();
     let (limits, now_s) = (state.link_limits, state.now_s());
-    let Ok((link, early)) = Link::new(socket, &limits, now_s) else { return };
-    let stream = Rc::clone(&link.stream);
+    let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
     let id = state.add(link, claims, driver);
     if state.draining {
         state.close(id, CloseCode::Draining, Some(1000));
     }
     drop(state);
-    tokio::task::spawn_local(run(Rc::clone(shard), id, stream, early));
+    tokio::task::spawn_local(run(Rc::clone(shard), id, half, early));
 }
 
 /// Brings the driver into memory, then reads until the connection ends.
-async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) {
+async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
     let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
     else {
         return;
@@ -56,29 +57,30 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
     }
     drop(early);
     loop {
-        let interest = {
+        let blocked = {
             let mut state = shard.state.borrow_mut();
             let now_s = state.now_s();
             match state.conn(id) {
                 Some(conn) if conn.link.is_over(now_s) => break,
-                Some(conn) if conn.link.is_blocked() => Interest::READABLE | Interest::WRITABLE,
-                Some(_) => Interest::READABLE,
+                Some(conn) => conn.link.is_blocked(),
                 None => break,
             }
         };
-        let ready = tokio::select! {
-            ready = stream.ready(interest) => match ready {
-                Ok(ready) => ready,
-                Err(_) => break,
-            },
-            () = wake.notified() => continue,
+        let on = if blocked {
+            tokio::select! {
+                ready = half.ready(Interest::READABLE | Interest::WRITABLE) => match ready {
+                    Ok(ready) => shard.state.borrow_mut().unblock(id, &half, ready),
+                    Err(_) => false,
+                },
+                () = wake.notified() => true,
+            }
+        } else {
+            tokio::select! {
+                on = poll_fn(|cx| shard.state.borrow_mut().poll_read(id, &mut half, cx)) => on,
+                () = wake.notified() => true,
+            }
         };
-        let mut state = shard.state.borrow_mut();
-        let now_s = state.now_s();
-        if ready.is_writable() && !state.conn(id).is_some_and(|conn| conn.link.drain(now_s)) {
-            break;
-        }
-        if (ready.is_readable() || ready.is_read_closed()) && !state.read(id, &stream) {
+        if !on {
             break;
         }
     }
@@ -87,10 +89,28 @@ async fn run(shard: Rc<Shard>, id: ConnId, stream: Rc<TcpStream>, early: Bytes) 
 }
 
 impl State {
-    /// Reads what is there through the shard's one buffer. False when the connection is over.
-    fn read(&mut self, id: ConnId, stream: &TcpStream) -> bool {
+    /// Waits for bytes and reads them through the shard's one buffer. False when the connection is over.
+    fn poll_read(&mut self, id: ConnId, half: &mut OwnedReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        let on = match stream.try_read(&mut buffer) {
+        let on = poll_read(half, cx, &mut buffer).map(|read| match read {
+            Ok(0) | Err(_) => false,
+            Ok(count) => self.take_bytes(id, &mut buffer[..count]),
+        });
+        self.read_buffer = buffer;
+        on
+    }
+
+    /// The same while the socket is blocked, when two things may be ready.
+    fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
+        let now_s = self.now_s();
+        if ready.is_writable() && !self.conn(id).is_some_and(|conn| conn.link.drain(now_s)) {
+            return false;
+        }
+        if !(ready.is_readable() || ready.is_read_closed()) {
+            return true;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let on = match half.try_read(&mut buffer) {
             Ok(0) => false,
             Ok(count) => self.take_bytes(id, &mut buffer[..count]),
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,

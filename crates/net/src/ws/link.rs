@@ -2,10 +2,14 @@
 //! is silent, stalled or stuck. What the messages mean is the owner's business.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use wayfare_wire::CloseCode;
 
@@ -26,8 +30,7 @@ const LINGER_S: u32 = 2;
 
 /// See the module. Seconds are the owner's own count.
 pub struct Link {
-    /// The socket, registered with the owner's reactor.
-    pub stream: Rc<TcpStream>,
+    stream: OwnedWriteHalf,
     /// Wakes the connection's task: the socket blocked, or the connection is to end.
     pub wake: Rc<Notify>,
     reader: Reader,
@@ -71,12 +74,13 @@ pub enum Health {
 }
 
 impl Link {
-    /// Takes a socket into the calling thread's runtime.
+    /// Takes a socket into the calling thread's runtime. The half that reads is the connection's task's, together with the bytes that
+    /// came right behind the handshake.
     ///
     /// # Errors
     /// The reactor refuses the socket.
-    pub fn new(socket: Socket, limits: &LinkLimits, now_s: u32) -> io::Result<(Self, bytes::Bytes)> {
-        let stream = Rc::new(TcpStream::from_std(socket.stream)?);
+    pub fn new(socket: Socket, limits: &LinkLimits, now_s: u32) -> io::Result<(Self, OwnedReadHalf, bytes::Bytes)> {
+        let (half, stream) = TcpStream::from_std(socket.stream)?.into_split();
         let link = Self {
             stream,
             wake: Rc::new(Notify::new()),
@@ -91,7 +95,7 @@ impl Link {
             closing_until_s: None,
             _permit: socket.permit,
         };
-        Ok((link, socket.early))
+        Ok((link, half, socket.early))
     }
 
     /// Whether bytes wait for the socket.
@@ -282,4 +286,12 @@ pub fn code_of(violation: Violation) -> CloseCode {
         Violation::NotText => CloseCode::InvalidText,
         Violation::TooBig => CloseCode::TooBig,
     }
+}
+
+/// Reads once into `buffer`, which may be shared: it is only touched while bytes are there. A read that does not fill it tells the
+/// reactor that the socket is empty, which saves the second system call of asking.
+pub fn poll_read(half: &mut OwnedReadHalf, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut read = ReadBuf::new(buffer);
+    ready!(Pin::new(half).poll_read(cx, &mut read))?;
+    Poll::Ready(Ok(read.filled().len()))
 }
