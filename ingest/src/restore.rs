@@ -20,25 +20,28 @@ pub async fn run(ingest: &Ingest) -> Result<(), FixLogError> {
     for (driver, number, bytes) in bus.fixes.checkpoints().await? {
         drivers.insert(driver, (number, bytes, Vec::new()));
     }
-    let Some(mut after) = drivers.values().map(|(number, ..)| *number).min() else { return Ok(()) };
     let (mut messages, mut damaged) = (0_u64, 0_u64);
-    loop {
-        let page = bus.fixes.read(after, PAGE).await?;
-        if page.records.is_empty() {
-            break;
-        }
-        after = page.next;
-        for record in page.records {
-            let Ok(entries) = record.entries else {
-                tracing::error!(record = record.number, "a record of the fix log is damaged; it is left out");
-                damaged += 1;
-                continue;
-            };
-            for entry in entries {
-                let Some((number, _, kept)) = drivers.get_mut(&entry.driver) else { continue };
-                if let (true, Some(message)) = (record.number > *number, keep::read(entry.bytes)) {
-                    kept.push(message);
-                    messages += 1;
+    for partition in 0..bus.fixes.partitions() {
+        let here = drivers.iter().filter(|(driver, _)| bus.fixes.partition_of(**driver) == partition);
+        let Some(mut after) = here.map(|(_, (number, ..))| *number).min() else { continue };
+        loop {
+            let page = bus.fixes.read(partition, after, PAGE).await?;
+            if page.records.is_empty() {
+                break;
+            }
+            after = page.next;
+            for record in page.records {
+                let Ok(entries) = record.entries else {
+                    tracing::error!(record = record.number, "a record of the fix log is damaged; it is left out");
+                    damaged += 1;
+                    continue;
+                };
+                for entry in entries {
+                    let Some((number, _, kept)) = drivers.get_mut(&entry.driver) else { continue };
+                    if let (true, Some(message)) = (record.number > *number, keep::read(entry.bytes)) {
+                        kept.push(message);
+                        messages += 1;
+                    }
                 }
             }
         }
@@ -63,9 +66,10 @@ pub async fn run(ingest: &Ingest) -> Result<(), FixLogError> {
 
 /// A driver's messages after a record, oldest first.
 pub async fn messages_of(bus: &Bus, driver: u128, number: u64) -> Result<Vec<KeptMessage>, FixLogError> {
+    let partition = bus.fixes.partition_of(driver);
     let (mut after, mut messages) = (number, Vec::new());
     loop {
-        let page = bus.fixes.read(after, PAGE).await?;
+        let page = bus.fixes.read(partition, after, PAGE).await?;
         if page.records.is_empty() {
             return Ok(messages);
         }

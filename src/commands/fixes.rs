@@ -24,9 +24,10 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let log = Bus::read_fix_log(&config.bus()).await?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "received_ms,session,seq,t_ms,lat,lon,accuracy_m,speed_mps,heading_deg,verdict")?;
+    let partition = log.partition_of(options.driver.0);
     let (mut after, mut damaged) = (0, 0);
     loop {
-        let page = log.read(after, PAGE).await?;
+        let page = log.read(partition, after, PAGE).await?;
         if page.records.is_empty() {
             break;
         }

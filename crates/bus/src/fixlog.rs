@@ -1,6 +1,6 @@
 //! The fix log: what was acked, and what each tracker needs to go on.
 //!
-//! A flush is one record with a checksum, durable when [`FixLog::append`] returns. Each entry carries the fencing number of its
+//! A flush is one record with a checksum (in a log with partitions: one for each that it touches), durable when [`FixLog::append`] returns. Each entry carries the fencing number of its
 //! driver's lease; an entry with a stale number is refused alone. A driver's state is its newest checkpoint plus its entries in the records after it.
 
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Flush {
 /// What became of a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlushReceipt {
-    /// Number of the record; grows.
+    /// Number of the newest record it made; grows inside a partition.
     pub number: u64,
     /// Places of the entries that were refused because their lease was lost: never ack these.
     pub refused: Vec<usize>,
@@ -131,7 +131,7 @@ impl FixLog {
         }
     }
 
-    /// The newest checkpoint of a driver, and the number of the record it was appended with.
+    /// The newest checkpoint of a driver, and the number of the record it was appended with, in the driver's partition.
     ///
     /// # Errors
     /// [`FixLogError::Storage`].
@@ -151,13 +151,29 @@ impl FixLog {
         }
     }
 
-    /// Reads at most `limit` records after number `after`.
+    /// How many partitions the log has; drivers are spread over them, and record numbers count inside one. The embedded log has one.
+    pub fn partitions(&self) -> u32 {
+        match self {
+            Self::Embedded(_) => 1,
+        }
+    }
+
+    /// The partition of a driver's entries, from 0.
+    pub fn partition_of(&self, driver: u128) -> u32 {
+        // Ids are random: their low bits spread as well as any hash.
+        (driver % u128::from(self.partitions())) as u32
+    }
+
+    /// Reads at most `limit` records of a partition after number `after`.
     ///
     /// # Errors
     /// [`FixLogError::Storage`].
-    pub async fn read(&self, after: u64, limit: usize) -> Result<RecordPage, FixLogError> {
+    pub async fn read(&self, partition: u32, after: u64, limit: usize) -> Result<RecordPage, FixLogError> {
         match self {
-            Self::Embedded(file) => file.read(after, limit).await,
+            Self::Embedded(file) => {
+                debug_assert_eq!(partition, 0, "the embedded log has one partition");
+                file.read(after, limit).await
+            }
         }
     }
 

@@ -39,6 +39,11 @@ impl Leases {
         format!("driver:{driver:032x}")
     }
 
+    /// The driver whose lease this key names, if it is one.
+    pub(crate) fn driver_of(key: &str) -> Option<u128> {
+        u128::from_str_radix(key.strip_prefix("driver:")?, 16).ok()
+    }
+
     /// Takes the lease whoever holds it: the newest wins, and the old owner's number is refused from now on.
     pub async fn take_over(&self, key: &str, holder: &str, ttl_ms: i64) -> Lease {
         match self {

@@ -469,25 +469,35 @@ async fn once_is_once<F: Fixture>() {
     assert!(!house.bus().leases.once("ticket", now - 60_000, 60_000).await, "issued before anyone remembers");
 }
 
+fn fixes_partition(bus: &Bus) -> u32 {
+    bus.fixes.partition_of(1)
+}
+
+/// A driver in the same partition as driver 1, however many there are.
+fn second(bus: &Bus) -> u128 {
+    1 + u128::from(bus.fixes.partitions())
+}
+
 fn entry(driver: u128, lease: u64, bytes: &'static [u8]) -> Entry {
     Entry { driver, lease, bytes: bytes.into() }
 }
 
 async fn a_flush_is_kept_over_a_restart<F: Fixture>() {
     let house = F::start().await;
-    let entries = vec![entry(1, 0, b"one"), entry(2, 0, b"two"), entry(1, 0, b"")];
+    let two = second(house.bus());
+    let entries = vec![entry(1, 0, b"one"), entry(two, 0, b"two"), entry(1, 0, b"")];
     let receipt = house.bus().fixes.append(&Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints: vec![] }).await;
     let receipt = receipt.unwrap();
     assert!(receipt.refused.is_empty());
     let house = house.restart().await;
-    let page = house.bus().fixes.read(0, 9).await.unwrap();
+    let page = house.bus().fixes.read(fixes_partition(house.bus()), 0, 9).await.unwrap();
     assert_eq!((page.records.len(), page.next), (1, receipt.number));
     let kept = page.records[0].entries.as_ref().unwrap();
     assert_eq!(
         kept.iter().map(|kept| (kept.driver, &kept.bytes[..])).collect::<Vec<_>>(),
-        [(1, &b"one"[..]), (2, b"two"), (1, b"")]
+        [(1, &b"one"[..]), (two, b"two"), (1, b"")]
     );
-    assert!(house.bus().fixes.read(page.next, 9).await.unwrap().records.is_empty());
+    assert!(house.bus().fixes.read(fixes_partition(house.bus()), page.next, 9).await.unwrap().records.is_empty());
 }
 
 async fn a_stale_entry_is_refused_alone<F: Fixture>() {
@@ -495,11 +505,11 @@ async fn a_stale_entry_is_refused_alone<F: Fixture>() {
     let bus = house.bus();
     let old = bus.leases.take_over(&Leases::driver_key(1), "a", 60_000).await.number;
     let new = bus.leases.take_over(&Leases::driver_key(1), "b", 60_000).await.number;
-    let entries = vec![entry(1, old, b"old"), entry(2, 0, b"other"), entry(1, new, b"new")];
+    let entries = vec![entry(1, old, b"old"), entry(second(bus), 0, b"other"), entry(1, new, b"new")];
     let checkpoints = vec![Checkpoint { driver: 1, lease: old, bytes: (&b"old"[..]).into() }];
     let receipt = bus.fixes.append(&Flush { at_ms: wayfare_bus::now_ms(), entries, checkpoints }).await.unwrap();
     assert_eq!(receipt.refused, [0]);
-    let kept = bus.fixes.read(0, 9).await.unwrap().records.remove(0).entries.unwrap();
+    let kept = bus.fixes.read(fixes_partition(house.bus()), 0, 9).await.unwrap().records.remove(0).entries.unwrap();
     assert_eq!(kept.iter().map(|kept| &kept.bytes[..]).collect::<Vec<_>>(), [&b"other"[..], b"new"]);
     assert_eq!(bus.fixes.checkpoint(1).await.unwrap(), None);
 }

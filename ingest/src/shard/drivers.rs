@@ -293,6 +293,11 @@ impl State {
             self.effects = effects;
             self.ask_rate(driver);
         }
+        let connected: Vec<DriverId> =
+            self.drivers.iter().filter(|(_, tracked)| tracked.conn.is_some()).map(|(driver, _)| *driver).collect();
+        for driver in connected {
+            self.ask_rate(driver);
+        }
         // Without fixes there is no flush to go along with.
         let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
         let stale = |tracked: &Tracked| tracked.changed && now_s >= tracked.heard_s + interval_s;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use wayfare_engine::{Batch, DriverId, Effect, Millis, Verdict};
 use wayfare_wire::codec::Decoded;
+use wayfare_wire::state::write_u64;
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::Shard;
@@ -63,9 +64,13 @@ impl State {
         tracked.heard_s = now_s;
         self.carry_out(driver, &effects);
         self.gather(driver, session, message, &effects, now, to);
+        // Another phase wants another rate; who watches is looked at once a second.
+        let new_phase = effects.iter().any(|effect| matches!(effect, Effect::Phase { .. }));
         effects.clear();
         self.effects = effects;
-        self.ask_rate(driver);
+        if new_phase {
+            self.ask_rate(driver);
+        }
         Ok(())
     }
 
@@ -93,7 +98,9 @@ impl State {
         }
         let now_s = self.now_s();
         let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
-        let interval_ms = self.conn_interval_ms(driver);
+        // Over HTTP the rate comes with every answer, on a connection only when it changes.
+        let post = matches!(to, AckTo::Post(_));
+        let interval_ms = if post { self.conn_interval_ms(driver) } else { 0 };
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         tracked.changed |= kept + refused > 0;
         // A replay knows nothing of refused fixes, yet they count for what comes after them (a jump is believed when it repeats):
@@ -120,12 +127,12 @@ impl State {
                 gather.spans.push((driver.0, lease, gather.body.len()));
             }
             gather.checkpoints.extend(checkpoint);
-            let post = matches!(to, AckTo::Post(_));
             gather.acks.add(driver.0, to, |out| {
                 out.extend_from_slice(if post { b"{" } else { b"{\"type\":\"ack\"," });
                 write_verdicts(out, seq, verdicts, unreadable);
                 if post {
-                    out.extend_from_slice(format!(",\"interval_ms\":{interval_ms}").as_bytes());
+                    out.extend_from_slice(b",\"interval_ms\":");
+                    write_u64(out, u64::from(interval_ms));
                 }
                 out.push(b'}');
             });

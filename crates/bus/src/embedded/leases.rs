@@ -16,6 +16,8 @@ pub struct LeaseTable {
 struct Inner {
     next: u64,
     held: AHashMap<Box<str>, Entry>,
+    /// Newest number of each driver's lease, without its name: asked for with every entry of a flush.
+    drivers: AHashMap<u128, u64>,
 }
 
 struct Entry {
@@ -30,7 +32,10 @@ impl LeaseTable {
     /// Numbers start at the epoch shifted up, so that they grow over restarts as long as fewer than 2^20 leases are
     /// taken per millisecond of a process's life.
     pub(super) fn new(epoch_ms: u64) -> Self {
-        Self { epoch_ms, inner: Mutex::new(Inner { next: epoch_ms << 20, held: AHashMap::new() }) }
+        Self {
+            epoch_ms,
+            inner: Mutex::new(Inner { next: epoch_ms << 20, held: AHashMap::new(), drivers: AHashMap::new() }),
+        }
     }
 
     pub(crate) fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, Held> {
@@ -61,6 +66,9 @@ impl LeaseTable {
         let mut inner = self.lock();
         if inner.held.get(key).is_some_and(|entry| entry.number == lease.number) {
             inner.held.remove(key);
+            if let Some(driver) = Leases::driver_of(key) {
+                inner.drivers.remove(&driver);
+            }
         }
     }
 
@@ -81,15 +89,20 @@ impl LeaseTable {
 
     /// The newest number given for a driver, also of a lease that has expired; `None` when it was released or swept.
     pub(crate) fn newest_of(&self, driver: u128) -> Option<u64> {
-        self.lock().held.get(Leases::driver_key(driver).as_str()).map(|entry| entry.number)
+        self.lock().drivers.get(&driver).copied()
     }
 
     /// Expired leases stay for a while, so that their late writers are told apart from the newest; what was spent goes at once.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
-        self.lock().held.retain(|_, entry| {
+        let Inner { held, drivers, .. } = &mut *self.lock();
+        held.retain(|key, entry| {
             let grace = if entry.spent { Duration::ZERO } else { Duration::from_secs(3600) };
-            entry.until + grace > now
+            let stays = entry.until + grace > now;
+            if let (false, Some(driver)) = (stays, Leases::driver_of(key)) {
+                drivers.remove(&driver);
+            }
+            stays
         });
     }
 
@@ -103,6 +116,9 @@ impl Inner {
         self.next += 1;
         let entry = Entry { number: self.next, holder: holder.into(), until: until(ttl_ms), spent: false };
         self.held.insert(key.into(), entry);
+        if let Some(driver) = Leases::driver_of(key) {
+            self.drivers.insert(driver, self.next);
+        }
         Lease { number: self.next }
     }
 }
