@@ -246,8 +246,8 @@ pub fn now_ms() -> i64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
-/// How long tests of faults go on: briefly, or for a minute with `WAYFARE_LONG=1`.
+/// How long tests of faults go on: briefly, or for a minute with `LONG_TESTS=1`.
 pub fn fault_time(briefly: Duration) -> Duration {
-    let long = std::env::var("WAYFARE_LONG").is_ok_and(|value| value == "1");
+    let long = std::env::var("LONG_TESTS").is_ok_and(|value| value == "1");
     if long { Duration::from_secs(60) } else { briefly }
 }

@@ -1,7 +1,7 @@
 //! The whole house from outside: the real binary on a port of its own, real sockets, real kills.
 //!
 //! Each test has its own house and its own data folder. What every watcher of every test must see is checked where it is applied
-//! ([`replica`]), not test by test. `WAYFARE_LONG=1` makes the tests of faults longer.
+//! ([`replica`]), not test by test. `LONG_TESTS=1` makes the tests of faults longer.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
