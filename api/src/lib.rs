@@ -100,6 +100,7 @@ impl Api {
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
         let house = Arc::new(House { config, db, bus, verifier, signer, origins, news: News::default(), misses });
         let first = issue::first_key(&house).await?;
+        relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;
         house.bus.topics.set_ready("api").await;
         Ok((Self { house }, first))

@@ -81,6 +81,12 @@ pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Sends what a fall has left in the outbox. At start, before the records are told whole: later it would tell old news again.
+pub async fn send_left_over(house: &House) -> Result<(), DatabaseError> {
+    while send_batch(house, 0).await? == BATCH as usize {}
+    Ok(())
+}
+
 /// Sends the oldest rows, then says that everything `written` before is told, if it is.
 async fn send_batch(house: &House, written: u64) -> Result<usize, DatabaseError> {
     let rows = outbox::oldest(&house.db, BATCH).await?;

@@ -223,16 +223,16 @@ impl Head {
         if second & 0x80 == 0 {
             return Err(Violation::Protocol("a frame without mask"));
         }
+        // 126 and 127 announce a longer length: no control frame has one, not even a small number written long.
+        if opcode.is_control() && second & 0x7F > 125 {
+            return Err(Violation::Protocol("a control frame over 125 bytes"));
+        }
         let (length, extra) = match (second & 0x7F, rest) {
             (126, [a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 2),
             (127, [a, b, c, d, e, f, g, h, ..]) => (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), 8),
             (short @ ..=125, _) => (u64::from(short), 0),
-            _ if opcode.is_control() => return Err(Violation::Protocol("a control frame over 125 bytes")),
             _ => return Ok(None),
         };
-        if opcode.is_control() && length > 125 {
-            return Err(Violation::Protocol("a control frame over 125 bytes"));
-        }
         if opcode.is_control() && !last {
             return Err(Violation::Protocol("a control frame in fragments"));
         }

@@ -97,6 +97,9 @@ fn case_2_pings_and_pongs() {
     check(&[frame(PING, &[0, 255, 254, 253])], &[ping(&[0, 255, 254, 253])], Ok(()));
     check(&[frame(PING, &[254; 125])], &[ping(&[254; 125])], Ok(()));
     check(&[frame(PING, &[254; 126])], &[], FORBIDDEN);
+    // A small length written long; found by the fuzzer, which saw it refused in pieces only.
+    check(&[vec![PING, 0x80 | 126, 0, 1, 0, 0, 0, 0, b'x']], &[], FORBIDDEN);
+    check(&[vec![PING, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'x']], &[], FORBIDDEN);
     check(&[frame(PONG, b"unasked")], &[Heard::Pong(b"unasked".to_vec())], Ok(()));
     let pings: Vec<_> = (0..10_u8).map(|n| frame(PING, &[n])).collect();
     let heard: Vec<_> = (0..10_u8).map(|n| ping(&[n])).collect();
