@@ -6,11 +6,12 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use wayfare_bus::{LogPage, LogStart};
 use wayfare_engine::Phase;
+use wayfare_wire::topic::PHASES_LOG;
 
+use crate::House;
 use crate::db::{self, DatabaseError};
 use crate::outbox::{self, Cause};
 use crate::records::trip;
-use crate::{House, PHASES_LOG};
 
 /// Where reading goes on, in the database: moved in the same transaction as the records.
 const CURSOR: &str = "phases_cursor";

@@ -40,9 +40,6 @@ pub const KEYS_TOPIC: &str = "keys";
 /// Bus topic with revocations: a field per token id or subject, its value the Unix second up to which it is revoked.
 pub const REVOKED_TOPIC: &str = "revoked";
 
-/// Log of phases that trackers found, from ingest to the records.
-pub const PHASES_LOG: &str = "phases";
-
 /// Where records are kept and what is told about them.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use wayfare_bus::{Append, Checkpoint, Entry, FixLogError, Flush};
+use wayfare_wire::topic::PHASES_LOG;
 
+use crate::House;
 use crate::shard::{Acks, Command};
-use crate::{House, PHASES_LOG};
 
 /// After a failed flush the next try comes after this time.
 const RETRY: Duration = Duration::from_millis(500);

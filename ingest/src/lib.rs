@@ -26,9 +26,6 @@ use wayfare_net::tokens::Verifier;
 
 use flush::Gathers;
 
-/// Log of phases that trackers found, for whoever keeps records.
-pub const PHASES_LOG: &str = "phases";
-
 /// Bounds and rhythms of ingest. The defaults are those told in `PROTOCOL.md`.
 #[derive(Debug, Clone)]
 pub struct IngestConfig {

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::ids::{Driver, InvalidId, Store, Trip};
 
+/// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
+pub const PHASES_LOG: &str = "phases";
+
 /// Everything live in the system, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
