@@ -30,7 +30,7 @@ fn decode(criterion: &mut Criterion) {
 fn observe(criterion: &mut Criterion) {
     let walks = walks();
     let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-    let world = World { limits: &limits, area: None, eta: &eta };
+    let world = World::new(&limits, &eta);
     let fixes: usize = walks.iter().map(Vec::len).sum();
     let mut group = criterion.benchmark_group("observe");
     group.throughput(Throughput::Elements(fixes as u64));

@@ -90,7 +90,7 @@ pub(crate) struct House {
 impl House {
     /// What the engine looks things up in.
     fn world(&self) -> World<'_> {
-        World { limits: &self.config.limits, area: self.config.area.as_ref(), eta: &self.eta }
+        World { area: self.config.area.as_ref(), ..World::new(&self.config.limits, &self.eta) }
     }
 }
 

@@ -13,6 +13,14 @@ pub struct World<'a> {
     pub eta: &'a dyn EtaModel,
 }
 
+impl<'a> World<'a> {
+    /// Surroundings without any area or map.
+    #[must_use]
+    pub fn new(limits: &'a LimitsTable, eta: &'a dyn EtaModel) -> Self {
+        Self { limits, area: None, eta }
+    }
+}
+
 /// One message of a driver's phone.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {

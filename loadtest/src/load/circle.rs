@@ -71,7 +71,7 @@ mod tests {
     fn check(step_ms: i64, count: i64) {
         const START_MS: i64 = 1_800_000_000_000;
         let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-        let world = World { limits: &limits, area: None, eta: &eta };
+        let world = World::new(&limits, &eta);
         let circle = Circle::new(7);
         let stop = |kind, position| PlanStop {
             trip: TripId(1),

@@ -73,7 +73,7 @@ impl Scene {
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Tracker, &World<'_>, &mut Vec<Effect>) -> T) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let world = World { limits: &self.limits, area: self.area.as_ref(), eta: &self.eta };
+        let world = World { area: self.area.as_ref(), ..World::new(&self.limits, &self.eta) };
         call(&mut self.tracker, &world, &mut effects);
         effects
     }
