@@ -146,6 +146,11 @@ impl<'a> Reader<'a> {
         if self.bool(field)? { read(self).map(Some) } else { Ok(None) }
     }
 
+    /// Bytes not yet read.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
     pub(crate) fn finish(self) -> Read<()> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(RestoreError::Invalid { field: "length" }) }
     }

@@ -40,6 +40,9 @@ pub enum InvalidPosition {
 }
 
 impl Position {
+    /// The North Pole.
+    pub(crate) const NORTH_POLE: Self = Self { lat_deg: 90.0, lon_deg: 0.0 };
+
     /// A position from degrees.
     ///
     /// # Errors

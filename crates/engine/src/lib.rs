@@ -27,6 +27,7 @@ mod motion;
 mod pacing;
 mod phase;
 mod plan;
+pub mod roads;
 mod seen;
 mod skew;
 mod standing;
