@@ -3,10 +3,14 @@
 //! Nothing here is fitted to what it measures, and a trip is predicted only from what had happened before.
 
 mod csv;
+mod matches;
 mod report;
 mod score;
 mod statics;
+mod trips;
 
 pub use csv::InvalidTable;
+pub use matches::{ReferenceWays, evaluate_match, read_reference_ways};
 pub use report::Report;
 pub use statics::{StaticRow, evaluate_static, read_static};
+pub use trips::{Point, Trace, read_trips};

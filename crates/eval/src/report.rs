@@ -41,7 +41,9 @@ impl Report {
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut out = format!("### {}\n\n| |", self.title);
-        self.columns.iter().for_each(|column| drop(write!(out, " {column} |")));
+        for column in &self.columns {
+            let _ = write!(out, " {column} |");
+        }
         out.push_str("\n|---|");
         self.columns.iter().for_each(|_| out.push_str("---:|"));
         for (name, values) in &self.rows {
@@ -51,7 +53,9 @@ impl Report {
             }
         }
         out.push('\n');
-        self.notes.iter().for_each(|note| drop(write!(out, "\n{note}\n")));
+        for note in &self.notes {
+            let _ = write!(out, "\n{note}\n");
+        }
         out
     }
 

@@ -46,8 +46,10 @@ pub struct BuildStats {
     pub streets: usize,
     /// Length of all roads, each counted once, in km.
     pub length_km: f64,
-    /// Streets left out because they do not lead there and back.
+    /// Streets left out because nothing connects them.
     pub unreachable: usize,
+    /// Streets that lead to the rest or come from it, but not both.
+    pub one_way_out: usize,
     /// Copies of junctions that turn restrictions needed.
     pub copies: usize,
     /// Arcs of the hierarchy, shortcuts included.
@@ -128,8 +130,8 @@ impl Network {
         draft.places.extend(copies.iter().map(|junction| draft.places[*junction as usize]).collect::<Vec<_>>());
 
         let found = streets.len();
-        let (arcs, kept) = largest_component(draft.places.len(), &streets, arcs);
-        if !kept.contains(&true) {
+        let (arcs, kept) = largest_component(draft.places.len(), &mut streets, arcs);
+        if !streets.iter().any(|street| street.core) {
             return Err(nothing);
         }
         let mut network = draft.assemble(&streets, &kept, arcs, order)?;
@@ -149,6 +151,7 @@ impl Network {
             streets: self.streets.len(),
             length_km: once.sum::<f64>() / 1000.0,
             unreachable: found - self.streets.len(),
+            one_way_out: self.streets.iter().filter(|street| !street.core).count(),
             copies,
             arcs: self.hierarchy.arc_count(),
             tagged: tagged as f64 / self.streets.len() as f64,
@@ -317,6 +320,7 @@ impl Draft {
                     roundabout: way.roundabout,
                     link: way.link,
                     tagged: pace.tagged,
+                    core: false,
                 }
             };
             let first = streets.len() as u32;
@@ -532,17 +536,24 @@ fn town_cell([lat, lon]: [i32; 2]) -> Option<CellIndex> {
     LatLng::new(place.lat_deg(), place.lon_deg()).ok().map(|at| at.to_cell(TOWN_CELL))
 }
 
-/// Arcs and streets of the largest strongly connected component.
-fn largest_component(junctions: usize, streets: &[Street], mut arcs: Vec<(u32, u32)>) -> (Vec<(u32, u32)>, Vec<bool>) {
+/// Arcs and streets of the largest component. Streets that lead there and back are marked as its core; others hang on it one way
+/// only, as at the border of an extract: fixes are matched on them, but no stop is put there.
+fn largest_component(junctions: usize, streets: &mut [Street], mut arcs: Vec<(u32, u32)>) -> (Vec<(u32, u32)>, Vec<bool>) {
     arcs.sort_unstable();
     let first: Vec<u32> = (0..=junctions as u32).map(|v| arcs.partition_point(|(tail, _)| *tail < v) as u32).collect();
     let heads: Vec<u32> = arcs.iter().map(|(_, street)| streets[*street as usize].head).collect();
     let (component, largest) = components::strong(&first, &heads);
-    let inside = |junction: u32| component[junction as usize] == largest;
+    let ends: Vec<[u32; 2]> = arcs.iter().zip(&heads).map(|((tail, _), head)| [*tail, *head]).collect();
+    let connected = components::weak(junctions, &ends);
+    let seed = component.iter().position(|own| *own == largest).unwrap_or(0);
+    let inside = |junction: u32| connected.get(junction as usize) == connected.get(seed);
+    let core = |junction: u32| component[junction as usize] == largest;
     let mut kept = vec![false; streets.len()];
-    arcs.retain(|(tail, street)| inside(*tail) && inside(streets[*street as usize].head));
-    for (_, street) in &arcs {
-        kept[*street as usize] = true;
+    arcs.retain(|(tail, _)| inside(*tail));
+    for (tail, id) in &arcs {
+        let street = &mut streets[*id as usize];
+        kept[*id as usize] = true;
+        street.core |= core(*tail) && core(street.head);
     }
     (arcs, kept)
 }

@@ -1,4 +1,4 @@
-//! The largest part of the network in which everybody can reach everybody.
+//! Which junctions are connected, one way or both ways.
 
 use super::network::NONE;
 
@@ -54,6 +54,25 @@ pub(crate) fn strong(first: &[u32], heads: &[u32]) -> (Vec<u32>, u32) {
     }
     let largest = (0..count).max_by_key(|index| (sizes[*index as usize], std::cmp::Reverse(*index)));
     (component, largest.unwrap_or(NONE))
+}
+
+/// A number for each junction, the same for all that are connected when directions do not count.
+pub(crate) fn weak(junctions: usize, ends: &[[u32; 2]]) -> Vec<u32> {
+    let mut parent: Vec<u32> = (0..junctions as u32).collect();
+    for [a, b] in ends {
+        let (a, b) = (root(&mut parent, *a), root(&mut parent, *b));
+        parent[a.max(b) as usize] = a.min(b);
+    }
+    (0..junctions as u32).map(|v| root(&mut parent, v)).collect()
+}
+
+/// The end of the chain of parents, which is halved on the way.
+fn root(parent: &mut [u32], mut v: u32) -> u32 {
+    while parent[v as usize] != v {
+        parent[v as usize] = parent[parent[v as usize] as usize];
+        v = parent[v as usize];
+    }
+    v
 }
 
 #[cfg(test)]

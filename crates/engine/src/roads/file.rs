@@ -132,7 +132,7 @@ impl Network {
             w.uint(u64::from(street.drive_ms));
             w.uint(u64::from(street.penalty_ms));
             w.u8(street.class as u8);
-            let flags = [street.against, street.roundabout, street.link, street.tagged, street.reverse != NONE];
+            let flags = [street.against, street.roundabout, street.link, street.tagged, street.core];
             w.u8(flags.iter().enumerate().fold(0, |bits, (bit, set)| bits | u8::from(*set) << bit));
         }
         let mut last_first = 0;
@@ -252,6 +252,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
             roundabout: set(1),
             link: set(2),
             tagged: set(3),
+            core: set(4),
         });
     }
     for [along, against] in &shape_streets {

@@ -41,6 +41,8 @@ pub struct Street {
     pub link: bool,
     /// Its speed comes from a tag.
     pub tagged: bool,
+    /// It leads to every other such street and back.
+    pub core: bool,
 }
 
 impl Street {
@@ -175,6 +177,12 @@ impl Network {
         let points = self.points[self.shape(street.shape)].iter();
         let place = |[lat, lon]: &[i32; 2]| super::geometry::position(*lat, *lon);
         if street.against { points.rev().map(place).collect() } else { points.map(place).collect() }
+    }
+
+    /// The place `offset_m` metres along a street; its end if there is no more of it.
+    #[must_use]
+    pub fn place(&self, id: StreetId, offset_m: f32) -> Position {
+        self.place_on(id, offset_m).0
     }
 
     /// The place `offset_m` metres along a street, and its bearing there in degrees.

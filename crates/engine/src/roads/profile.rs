@@ -207,7 +207,7 @@ struct Facts<'a> {
 impl Facts<'_> {
     fn car(&self) -> Option<Passage> {
         let by_default = self.class <= RoadClass::Service && self.highway != "busway";
-        if !Profile::Car.access(self.tags).unwrap_or(by_default) || self.highway == "steps" || self.tags.is("service", "emergency_access") {
+        if !Profile::Car.access(self.tags).unwrap_or(by_default) || self.highway == "steps" {
             return None;
         }
         // What is open to cars only because `access` is: footways through a park with `access=yes` are not.

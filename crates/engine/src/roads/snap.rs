@@ -14,6 +14,8 @@ impl Network {
         let mut found = Vec::new();
         for radius_m in RADII_M {
             self.near(place, radius_m, &mut found);
+            // What one cannot leave, or not reach, is no place to stop.
+            found.retain(|candidate| self.streets[candidate.street.0 as usize].core);
             if let Some(nearest) = found.first().copied() {
                 let shape = self.streets[nearest.street.0 as usize].shape;
                 found.retain(|candidate| self.streets[candidate.street.0 as usize].shape == shape);
