@@ -1,6 +1,8 @@
 //! What the engine tells its caller: plain facts, to be carried out in order.
 
-use crate::{Eta, Fix, Millis, Phase, Position, TripId, Verdict};
+use crate::learn::Lesson;
+use crate::roads::Matched;
+use crate::{Eta, Fix, Forecast, Millis, Phase, Position, TripId, Verdict};
 
 /// One thing that follows from a fix, a plan or the passing of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,19 @@ pub enum Effect {
         /// When the last accepted fix was received, or the first trip became live if there was none since.
         since: Millis,
     },
+    /// Something was found out about driving, for the [`crate::learn::Learner`].
+    Lesson(Lesson),
+    /// A trip reached its drop-off, and these arrivals had been foreseen on the way, oldest first.
+    Outcome {
+        /// Which trip.
+        trip: TripId,
+        /// Assignment number of the plan.
+        assignment: u64,
+        /// When it arrived.
+        arrived: Millis,
+        /// What had been foreseen.
+        forecasts: Box<[Forecast]>,
+    },
     /// Fixes are accepted again after [`Effect::Silent`], or the last live trip ended while silent.
     Back,
 }
@@ -62,4 +77,24 @@ pub struct Marker {
     pub standing: bool,
     /// H3 cell of `position` at resolution 9.
     pub cell: u64,
+    /// Where that is on the road, if there is a road.
+    pub road: Option<Matched>,
+}
+
+/// A match at least this probable is shown on the road,
+const SHOWN_CONFIDENCE: f32 = 0.5;
+/// unless the road is this far from the fix, metres.
+const SHOWN_M: f32 = 40.0;
+
+impl Marker {
+    /// Where a map shows the driver: on the road when the match is sure enough, and in which direction.
+    #[must_use]
+    pub fn shown(&self) -> (Position, Option<f32>) {
+        match &self.road {
+            Some(road) if road.confidence >= SHOWN_CONFIDENCE && road.distance_m <= SHOWN_M => {
+                (road.place, if self.heading_deg.is_some() { Some(road.bearing_deg) } else { None })
+            }
+            _ => (self.position, self.heading_deg),
+        }
+    }
 }

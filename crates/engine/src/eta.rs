@@ -7,42 +7,71 @@ use crate::{Millis, Phase, Position, Vehicle};
 pub struct LegEstimate {
     /// Length of the way in metres.
     pub distance_m: f64,
+    /// What the model says before recent arrivals correct it, in seconds.
+    pub model_s: f64,
     /// Median driving time in seconds.
     pub drive_s: f64,
     /// Lower end of the 80 % interval, in seconds.
     pub low_s: f64,
     /// Upper end of the 80 % interval, in seconds.
     pub high_s: f64,
-}
-
-/// Who knows how long driving takes.
-///
-/// Implementations must be pure for the length of one call into the tracker, and quick (microseconds): the leg
-/// from the driver to the next stop is asked for again whenever the driver has moved.
-pub trait EtaModel {
-    /// The drive from one place to another, starting at `at`. Numbers that are not finite or negative count as 0.
-    fn leg(&self, from: Position, to: Position, vehicle: Vehicle, at: Millis) -> LegEstimate;
-
-    /// What the estimates rest on.
-    fn basis(&self) -> EtaBasis {
-        EtaBasis::StraightLine
-    }
+    /// What it rests on.
+    pub basis: EtaBasis,
 }
 
 /// What an estimate rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum EtaBasis {
     /// Straight line times a detour factor, at one speed per vehicle.
     StraightLine = 0,
+    /// The same with speeds learned in the last hour.
+    StraightLineLive = 1,
+    /// The shortest way on roads, at their free speeds.
+    Roads = 2,
+    /// The same with speeds learned in the last hour.
+    RoadsLive = 3,
 }
 
 impl EtaBasis {
+    /// Every basis, in the order of their numbers, the worst first.
+    pub const ALL: [Self; 4] = [Self::StraightLine, Self::StraightLineLive, Self::Roads, Self::RoadsLive];
+
     /// The word for it, as on the wire.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::StraightLine => "straight_line",
+            Self::StraightLineLive => "straight_line_live",
+            Self::Roads => "roads",
+            Self::RoadsLive => "roads_live",
+        }
+    }
+}
+
+/// Why an arrival moved by much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EtaCause {
+    /// The same way takes longer, or less long, than it did.
+    Traffic = 0,
+    /// The driver took another way, and it is longer.
+    Detour = 1,
+    /// The driver stands, or waits for the kitchen.
+    Waiting = 2,
+}
+
+impl EtaCause {
+    /// Every cause, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Traffic, Self::Detour, Self::Waiting];
+
+    /// The word for it, as on the wire.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Traffic => "traffic",
+            Self::Detour => "detour",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -64,6 +93,23 @@ pub struct Eta {
     pub basis: EtaBasis,
     /// Median arrival at the pick-up while it is still ahead.
     pub pickup_at: Option<Millis>,
+    /// Why it moved, if it moved by much since it was told last.
+    pub cause: Option<EtaCause>,
+}
+
+/// An arrival as it was foreseen at some moment of the trip.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// When it was made.
+    pub made: Millis,
+    /// Median arrival.
+    pub at: Millis,
+    /// Lower end of the 80 % interval.
+    pub low: Millis,
+    /// Upper end of the 80 % interval.
+    pub high: Millis,
+    /// What it rested on.
+    pub basis: EtaBasis,
 }
 
 /// Whether a watcher who was told `old` should hear `new`: the arrival (or pick-up) moved by more than
@@ -112,13 +158,27 @@ impl Default for StraightLine {
 /// Below this straight distance the driver is as good as there, and starting and stopping is in proportion.
 const SHORT_LEG_M: f64 = 200.0;
 
-impl EtaModel for StraightLine {
-    fn leg(&self, from: Position, to: Position, vehicle: Vehicle, _at: Millis) -> LegEstimate {
+impl StraightLine {
+    /// Seconds for a straight distance, without starting and stopping.
+    #[must_use]
+    pub fn moving_s(&self, straight_m: f64, vehicle: Vehicle) -> f64 {
+        straight_m * self.detour_factor / self.speeds_mps[vehicle as usize]
+    }
+
+    /// The drive from one place to another.
+    #[must_use]
+    pub fn leg(&self, from: Position, to: Position, vehicle: Vehicle) -> LegEstimate {
         let straight_m = from.distance_m(to);
-        let distance_m = straight_m * self.detour_factor;
         let start_stop_s = self.start_stop_s * (straight_m / SHORT_LEG_M).min(1.0);
-        let drive_s = distance_m / self.speeds_mps[vehicle as usize] + start_stop_s;
-        LegEstimate { distance_m, drive_s, low_s: drive_s * (1.0 - self.spread), high_s: drive_s * (1.0 + self.spread) }
+        let drive_s = self.moving_s(straight_m, vehicle) + start_stop_s;
+        LegEstimate {
+            distance_m: straight_m * self.detour_factor,
+            model_s: drive_s,
+            drive_s,
+            low_s: drive_s * (1.0 - self.spread),
+            high_s: drive_s * (1.0 + self.spread),
+            basis: EtaBasis::StraightLine,
+        }
     }
 }
 
@@ -135,6 +195,7 @@ mod tests {
             stops_left: 0,
             basis: EtaBasis::StraightLine,
             pickup_at: None,
+            cause: None,
         }
     }
 
@@ -181,13 +242,13 @@ mod tests {
     fn a_straight_line_is_slower_on_foot_and_nothing_to_where_one_is() {
         let here = Position::new(41.15, -8.61).unwrap();
         let (model, there) = (StraightLine::default(), here.offset(3_000.0, 0.0));
-        let leg = |vehicle| model.leg(here, there, vehicle, Millis(0));
+        let leg = |vehicle| model.leg(here, there, vehicle);
         assert!((leg(Vehicle::Car).distance_m - 4_050.0).abs() < 1.0);
         assert!((leg(Vehicle::Car).drive_s - 638.5).abs() < 1.0);
         assert!(leg(Vehicle::Foot).drive_s > 4.0 * leg(Vehicle::Car).drive_s);
         assert!(
             leg(Vehicle::Car).low_s < leg(Vehicle::Car).drive_s && leg(Vehicle::Car).drive_s < leg(Vehicle::Car).high_s
         );
-        assert_eq!(model.leg(here, here, Vehicle::Car, Millis(0)).drive_s, 0.0);
+        assert_eq!(model.leg(here, here, Vehicle::Car).drive_s, 0.0);
     }
 }

@@ -1,18 +1,61 @@
 //! Arrival times along the plan: the drive to the next stop, the drives between stops, and the time spent at each.
 
+use smallvec::SmallVec;
+
 use crate::bytes::{Reader, Writer};
+use crate::drive::{KeptLabel, Way, leg_from};
 use crate::eta::worth_telling;
 use crate::journey::Journey;
-use crate::{Effect, Eta, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, Vehicle, World};
+use crate::learn::{Arrival, Estimate, Lesson};
+use crate::roads::{Profile, Start};
+use crate::{
+    Effect, Eta, EtaBasis, EtaCause, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, TripId, Vehicle,
+    World,
+};
 
 /// Longest time any one leg is believed to take, in seconds: a week. Keeps sums far from the ends of time.
 const LEG_MOST_S: f64 = 604_800.0;
 
-/// When and where arrival times were last computed, and the drives between stops, which change only with the stops.
+/// Times between stops are computed again after this long, ms: traffic changes.
+const LEG_KEEP_MS: i64 = 120_000;
+/// Below this confidence the driver may be going the other way along its street.
+const ONE_WAY_CONFIDENCE: f32 = 0.75;
+/// An arrival that moved by more than this, or by a fifth of what is left, wants a reason, ms.
+const REASON_MS: i64 = 120_000;
+/// A way longer by this than it was is a detour, metres.
+const DETOUR_M: f32 = 250.0;
+
+/// When and where arrival times were last computed, and the drives between stops, which change only with the stops and the traffic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Itinerary {
     computed: Option<(Millis, Position)>,
-    legs: Vec<((Position, Position), LegEstimate)>,
+    legs: Vec<(Millis, (Position, Position), LegEstimate)>,
+    label: Option<KeptLabel>,
+    watch: Watch,
+}
+
+/// What was believed of the drive to the next stop, for when it is reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Watch {
+    stop: Option<(TripId, StopKind)>,
+    /// Where the driver was when it became the next.
+    from: Option<Position>,
+    /// Oldest first.
+    beliefs: SmallVec<[Belief; BELIEFS]>,
+}
+
+/// Beliefs kept of one drive: one whenever a fifth of the last is behind.
+const BELIEFS: usize = 10;
+const NEXT_BELIEF: f32 = 0.8;
+/// Drives shorter than this teach nothing, seconds.
+const BELIEF_LEAST_S: f32 = 20.0;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Belief {
+    at: Millis,
+    model_s: f32,
+    told: Estimate,
+    on_roads: bool,
 }
 
 /// Seconds from now, and metres, on the way along the plan.
@@ -22,6 +65,10 @@ struct Cursor {
     low_s: f64,
     high_s: f64,
     distance_m: f64,
+    /// The worst of the legs.
+    basis: Option<EtaBasis>,
+    /// The kitchen decides, not the road.
+    waits: bool,
 }
 
 impl Itinerary {
@@ -61,7 +108,12 @@ impl Itinerary {
             let to = stop.plan.position;
             match (entered, at_stop) {
                 (Some(_), _) => {}
-                (None, None) => cursor.drive(sane(world.eta.leg(marker.position, to, vehicle, now))),
+                (None, None) => {
+                    let next = (stop.plan.trip, stop.plan.kind);
+                    let leg = sane(self.leg_to_next(marker, next, to, vehicle, now, world));
+                    self.watch.believe(now, &leg, marker.standing);
+                    cursor.drive(leg);
+                }
                 (None, Some(from)) => cursor.drive(self.leg(from, to, vehicle, now, world)),
             }
             at_stop = Some(to);
@@ -71,10 +123,13 @@ impl Itinerary {
                     let own = other.plan.trip == stop.plan.trip && other.plan.kind == StopKind::Pickup;
                     own.then_some(other.eta_at).flatten()
                 });
-                let eta = cursor.eta(now, stops_made, world, pickup_at);
+                let mut eta = cursor.eta(now, stops_made, pickup_at);
                 let trip = &mut trips[trip];
+                trip.foresee(now, &eta);
                 let told = trip.told.filter(|(old, phase)| !worth_telling((old, *phase), (&eta, trip.phase), now));
                 if told.is_none() {
+                    let waits = marker.standing || cursor.waits;
+                    eta.cause = trip.told.and_then(|(old, _)| cause(&old, &eta, waits, now));
                     trip.told = Some((eta, trip.phase));
                     effects.push(Effect::Eta { trip: trip.id, eta: Some(eta) });
                 }
@@ -105,19 +160,70 @@ impl Itinerary {
 
     /// Forgets the drives between stops and asks for a new computation.
     pub(crate) fn plan_changed(&mut self) {
-        *self = Self::default();
+        self.computed = None;
+        self.legs.clear();
+    }
+
+    /// The stop `(trip, kind)` was reached at `at`: what had been believed on the way is a lesson.
+    pub(crate) fn reached(&mut self, stop: (TripId, StopKind), at: Millis, vehicle: Vehicle, effects: &mut Vec<Effect>) {
+        let watch = std::mem::take(&mut self.watch);
+        if watch.stop != Some(stop) {
+            return;
+        }
+        for belief in watch.beliefs.iter().filter(|belief| belief.at < at) {
+            let real_s = at.since_s(belief.at) as f32;
+            let arrival =
+                Arrival { at, model_s: belief.model_s, told: belief.told, real_s, on_roads: belief.on_roads };
+            effects.push(Effect::Lesson(Lesson::Arrival(Profile::of(vehicle), arrival)));
+        }
+    }
+
+    /// The drive from where the driver is: on the road it is matched to, or on a straight line.
+    fn leg_to_next(
+        &mut self,
+        marker: &Marker,
+        stop: (TripId, StopKind),
+        to: Position,
+        vehicle: Vehicle,
+        at: Millis,
+        world: &World<'_>,
+    ) -> LegEstimate {
+        let knowledge = world.knowledge;
+        let on_roads = marker.road.and_then(|road| {
+            let city = knowledge.city(marker.position, vehicle)?;
+            let length_m = city.network.street(road.street)?.length_m;
+            let start = Start { street: road.street, offset_m: road.offset_m };
+            let ahead = leg_from(city, &mut self.label, start, to, world.room);
+            let back = city.network.reverse(road.street).filter(|_| road.confidence < ONE_WAY_CONFIDENCE).and_then(|street| {
+                let start = Start { street, offset_m: length_m - road.offset_m };
+                leg_from(city, &mut self.label, start, to, world.room)
+            });
+            ahead.into_iter().chain(back).min_by_key(|way| way.ms)
+        });
+        match on_roads {
+            Some(way) => {
+                let setting_out = self.watch.setting_out(stop, marker.position);
+                knowledge.on_roads(&Way { setting_out, ..way }, vehicle, at)
+            }
+            None => {
+                self.watch.setting_out(stop, marker.position);
+                knowledge.straight(marker.position, to, vehicle, at)
+            }
+        }
     }
 
     fn leg(&mut self, from: Position, to: Position, vehicle: Vehicle, at: Millis, world: &World<'_>) -> LegEstimate {
-        if let Some((_, leg)) = self.legs.iter().find(|(ends, _)| *ends == (from, to)) {
+        let fresh = |made: Millis| (0..LEG_KEEP_MS).contains(&at.since_ms(made));
+        self.legs.retain(|(made, ..)| fresh(*made));
+        if let Some((.., leg)) = self.legs.iter().find(|(_, ends, _)| *ends == (from, to)) {
             return *leg;
         }
         // Skipped stops make new pairs; a plan of n stops stays far below this.
         if self.legs.len() >= 2 * crate::Plan::MAX_STOPS {
             self.legs.clear();
         }
-        let leg = sane(world.eta.leg(from, to, vehicle, at));
-        self.legs.push(((from, to), leg));
+        let leg = sane(world.knowledge.leg(from, to, vehicle, at, world.room));
+        self.legs.push((at, (from, to), leg));
         leg
     }
 
@@ -126,12 +232,84 @@ impl Itinerary {
             w.time(at);
             w.position(from);
         });
+        self.watch.save(w);
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let computed = r.option("itinerary", |r| Ok((r.time("itinerary")?, r.position("itinerary")?)))?;
-        Ok(Self { computed, legs: Vec::new() })
+        Ok(Self { computed, watch: Watch::load(r)?, ..Self::default() })
     }
+}
+
+/// Whoever is this far from where it began has got away, metres.
+const AWAY_M: f64 = 300.0;
+
+impl Watch {
+    /// How much of getting away is still to come on the drive to a stop; begins the watch if it is another stop than before.
+    fn setting_out(&mut self, stop: (TripId, StopKind), place: Position) -> f32 {
+        if self.stop != Some(stop) {
+            *self = Self { stop: Some(stop), from: Some(place), ..Self::default() };
+        }
+        let away_m = self.from.map_or(AWAY_M, |from| from.unit().chord_m(place.unit()));
+        (1.0 - away_m / AWAY_M).max(0.0) as f32
+    }
+
+    /// Notes what is believed of the drive to the stop watched. A driver who has not set out teaches nothing about driving.
+    fn believe(&mut self, at: Millis, leg: &LegEstimate, standing: bool) {
+        if standing && self.beliefs.is_empty() {
+            return;
+        }
+        let model_s = leg.model_s as f32;
+        let due = self.beliefs.last().is_none_or(|last| model_s <= last.model_s * NEXT_BELIEF);
+        if due && model_s >= BELIEF_LEAST_S && self.beliefs.len() < BELIEFS {
+            let told = Estimate { median_s: leg.drive_s as f32, low_s: leg.low_s as f32, high_s: leg.high_s as f32 };
+            let on_roads = leg.basis >= EtaBasis::Roads;
+            self.beliefs.push(Belief { at, model_s, told, on_roads });
+        }
+    }
+
+    fn save(&self, w: &mut Writer<'_>) {
+        w.option(self.stop, |w, (trip, kind)| {
+            w.raw(trip.0.to_le_bytes());
+            w.u8(kind as u8);
+        });
+        w.option(self.from, Writer::position);
+        w.u8(self.beliefs.len() as u8);
+        for belief in &self.beliefs {
+            w.time(belief.at);
+            let Estimate { median_s, low_s, high_s } = belief.told;
+            [belief.model_s, median_s, low_s, high_s].into_iter().for_each(|number| w.f32(number));
+            w.bool(belief.on_roads);
+        }
+    }
+
+    fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let stop = r.option("watch", |r| {
+            let trip = TripId(u128::from_le_bytes(r.raw()?));
+            Ok((trip, if r.bool("watch")? { StopKind::Dropoff } else { StopKind::Pickup }))
+        })?;
+        let from = r.option("watch", |r| r.position("watch"))?;
+        let mut beliefs = SmallVec::new();
+        for _ in 0..r.count("watch", BELIEFS)? {
+            let (at, model_s) = (r.time("watch")?, r.f32("watch")?);
+            let told = Estimate { median_s: r.f32("watch")?, low_s: r.f32("watch")?, high_s: r.f32("watch")? };
+            beliefs.push(Belief { at, model_s, told, on_roads: r.bool("watch")? });
+        }
+        Ok(Self { stop, from, beliefs })
+    }
+}
+
+/// Why an arrival is another than was told; `None` if it moved by little.
+fn cause(old: &Eta, new: &Eta, waits: bool, now: Millis) -> Option<EtaCause> {
+    let (moved_ms, left_ms) = (new.at.since_ms(old.at), new.at.since_ms(now));
+    if moved_ms.abs() <= REASON_MS.max(left_ms / 5) {
+        return None;
+    }
+    if moved_ms > 0 && waits {
+        return Some(EtaCause::Waiting);
+    }
+    let detour = moved_ms > 0 && new.distance_m > old.distance_m + DETOUR_M;
+    Some(if detour { EtaCause::Detour } else { EtaCause::Traffic })
 }
 
 impl Cursor {
@@ -141,6 +319,7 @@ impl Cursor {
         self.low_s += leg.low_s;
         self.high_s += leg.high_s;
         self.distance_m += leg.distance_m;
+        self.basis = Some(self.basis.map_or(leg.basis, |basis| basis.min(leg.basis)));
     }
 
     /// Waits until the order is ready, then for the hand-over, of which `spent_s` of presence may already have served.
@@ -149,12 +328,13 @@ impl Cursor {
         let waited_s = ready_s.map_or(spent_s, |ready_s| spent_s.min((-ready_s).max(0.0)));
         let left_s = (service_s - waited_s).clamp(0.0, LEG_MOST_S);
         let ready_s = ready_s.unwrap_or(0.0).min(LEG_MOST_S);
+        self.waits |= ready_s > self.median_s;
         self.median_s = self.median_s.max(ready_s) + left_s;
         self.low_s = self.low_s.max(ready_s) + left_s;
         self.high_s = self.high_s.max(ready_s) + left_s;
     }
 
-    fn eta(&self, now: Millis, stops_left: u8, world: &World<'_>, pickup_at: Option<Millis>) -> Eta {
+    fn eta(&self, now: Millis, stops_left: u8, pickup_at: Option<Millis>) -> Eta {
         let at = |seconds: f64| now.plus_ms((seconds * 1000.0) as i64);
         Eta {
             at: at(self.median_s),
@@ -162,8 +342,9 @@ impl Cursor {
             high: at(self.high_s),
             distance_m: self.distance_m as f32,
             stops_left,
-            basis: world.eta.basis(),
+            basis: self.basis.unwrap_or(EtaBasis::StraightLine),
             pickup_at,
+            cause: None,
         }
     }
 }
@@ -179,5 +360,7 @@ fn sane(leg: LegEstimate) -> LegEstimate {
         drive_s,
         low_s: within(leg.low_s, LEG_MOST_S).min(drive_s),
         high_s: within(leg.high_s, LEG_MOST_S).max(drive_s),
+        model_s: within(leg.model_s, LEG_MOST_S),
+        basis: leg.basis,
     }
 }

@@ -39,6 +39,11 @@ impl Journey {
         !self.trips.is_empty()
     }
 
+    /// Whether the driver is inside the fence of a stop still to be made: what happens there is no traffic.
+    pub(crate) fn is_at_stop(&self) -> bool {
+        self.stops.iter().any(stop_is_entered)
+    }
+
     /// Puts a plan into effect: what is known of trips and stops that stay is kept, also when the record lags behind.
     pub(crate) fn apply(&mut self, now: Millis, plan: Plan, effects: &mut Vec<Effect>) {
         let mut former_trips = std::mem::take(&mut self.trips);

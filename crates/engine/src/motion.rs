@@ -80,6 +80,7 @@ impl Motion {
             taken,
             standing: still,
             cell: self.cells.cell(position, unit),
+            road: None,
         };
         self.now = Some(Moving { filter, standing, marker, unit });
     }
@@ -121,5 +122,6 @@ pub(crate) fn load_marker(r: &mut Reader<'_>) -> Result<Marker, RestoreError> {
         taken: r.time("marker")?,
         standing: r.bool("marker")?,
         cell: crate::cell::cell_of(position),
+        road: None,
     })
 }

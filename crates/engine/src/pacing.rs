@@ -59,6 +59,7 @@ mod tests {
             taken: Millis(second * 1000),
             standing,
             cell: 0,
+            road: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One driver's tracker: the door through which everything about a driver comes in.
 
+use crate::driving::Driving;
 use crate::duty::Duty;
 use crate::gate::Gate;
 use crate::itinerary::Itinerary;
@@ -15,7 +16,10 @@ use crate::{
     Verdict, World,
 };
 
-/// Everything known about one driver. Bounded: about 2 KiB, plus 0.8 KiB per trip on board.
+/// Below this measured speed the course of a phone is noise, m/s.
+const HEADING_LEAST_MPS: f32 = 1.5;
+
+/// Everything known about one driver. Bounded: about 4 KiB, plus 1 KiB per trip on board.
 ///
 /// Feed it a plan before the first fix: a driver without duty is not followed. `now` is the server's clock and should not go
 /// back; if it does, nothing panics, and the live state follows the new clock.
@@ -41,6 +45,7 @@ pub struct Tracker {
     pub(crate) told: Option<Marker>,
     pub(crate) journey: Journey,
     pub(crate) itinerary: Itinerary,
+    pub(crate) driving: Driving,
 }
 
 impl Tracker {
@@ -63,6 +68,7 @@ impl Tracker {
             told: None,
             journey: Journey::default(),
             itinerary: Itinerary::default(),
+            driving: Driving::default(),
         }
     }
 
@@ -127,7 +133,7 @@ impl Tracker {
                 Ok(kept @ (Kept::Accepted(fix) | Kept::Elsewhere(fix))) => {
                     effects.push(Effect::Judged { index, verdict: Verdict::Accepted, fix: Some(fix) });
                     let afresh = matches!(kept, Kept::Elsewhere(_));
-                    self.take(now, raw, &fix, afresh, limits, effects);
+                    self.take(now, raw, &fix, afresh, world, effects);
                 }
             }
         }
@@ -140,6 +146,7 @@ impl Tracker {
     pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
         let first = effects.len();
         self.journey.pass_time(now, effects);
+        self.conclude_phases(first, effects);
         if self.silent_at.is_some_and(|at| at <= now) {
             (self.silent, self.silent_at) = (true, None);
             effects.push(Effect::Silent { since: self.heard });
@@ -165,7 +172,8 @@ impl Tracker {
     /// The newest live position; `None` before the first accepted fix, and whenever the driver is off duty.
     #[must_use]
     pub fn marker(&self) -> Option<Marker> {
-        self.motion.marker().filter(|_| self.duty.is_on())
+        let marker = self.motion.marker().filter(|_| self.duty.is_on())?;
+        Some(Marker { road: self.driving.matched().copied(), ..marker })
     }
 
     /// The live trips, in the order of the plan's list.
@@ -176,6 +184,7 @@ impl Tracker {
             phase: trip.phase,
             phase_since: trip.since,
             eta: trip.told.as_ref().map(|(eta, _)| eta),
+            newest_eta: trip.newest.as_ref(),
             stops_left: self.stops_before_dropoff(trip.id),
             ordinal: trip.ordinal,
         })
@@ -217,7 +226,8 @@ impl Tracker {
         session.skew.offset_ms()
     }
 
-    fn take(&mut self, now: Millis, raw: &RawFix, fix: &Fix, afresh: bool, limits: &Limits, effects: &mut Vec<Effect>) {
+    fn take(&mut self, now: Millis, raw: &RawFix, fix: &Fix, afresh: bool, world: &World<'_>, effects: &mut Vec<Effect>) {
+        let limits = world.limits.get(self.vehicle);
         let unit = fix.position().unit();
         let previous = self.newest.replace(fix.taken());
         self.gate.accept(fix, limits);
@@ -229,17 +239,48 @@ impl Tracker {
             effects.push(Effect::Back);
             self.arm_silence(limits);
         }
+        self.match_road(fix, afresh || previous.is_none(), world, effects);
         if !self.journey.is_live() {
             return;
         }
         let sighting = self.sighting(fix, limits);
+        let first = effects.len();
         self.journey.see(&sighting, previous, effects);
+        self.conclude_phases(first, effects);
+    }
+
+    fn match_road(&mut self, fix: &Fix, afresh: bool, world: &World<'_>, effects: &mut Vec<Effect>) {
+        let standing = self.motion.marker().is_some_and(|marker| marker.standing);
+        // A phone's course is noise below walking pace.
+        let moves = fix.speed_mps().is_none_or(|mps| mps >= HEADING_LEAST_MPS);
+        let heading_deg = fix.heading_deg().filter(|_| moves);
+        let state = (afresh, standing, self.journey.is_at_stop());
+        self.driving.accept(fix, heading_deg, state, self.vehicle, world.knowledge, world.room, effects);
+    }
+
+    /// What a reached stop teaches, and what became of the arrivals foreseen.
+    fn conclude_phases(&mut self, first: usize, effects: &mut Vec<Effect>) {
+        for index in first..effects.len() {
+            let Effect::Phase { trip, phase, at, .. } = effects[index] else { continue };
+            let kind = match phase {
+                Phase::AtPickup => StopKind::Pickup,
+                Phase::Arrived => StopKind::Dropoff,
+                _ => continue,
+            };
+            self.itinerary.reached((trip, kind), at, self.vehicle, effects);
+            if let (Phase::Arrived, Some(own)) = (phase, self.journey.trip_of(&trip)) {
+                let outcome = self.journey.trips[own].outcome(at);
+                effects.extend(outcome);
+            }
+        }
     }
 
     fn take_late(&mut self, raw: &RawFix, fix: &Fix, limits: &Limits, effects: &mut Vec<Effect>) {
         self.recent.push(raw.taken, fix.position());
         let sighting = self.sighting(fix, limits);
+        let first = effects.len();
         self.journey.see_late(&sighting, effects);
+        self.conclude_phases(first, effects);
     }
 
     fn sighting(&self, fix: &Fix, limits: &Limits) -> Sighting {

@@ -4,8 +4,9 @@ use crate::bytes::{Reader, Writer};
 use crate::fence::Presence;
 use crate::geo::Unit;
 use crate::{
-    Effect, Eta, EtaBasis, Fence, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError, StopKind, TripId,
+    Effect, Eta, EtaBasis, EtaCause, Fence, Forecast, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError, StopKind, TripId,
 };
+use smallvec::SmallVec;
 
 /// A trip as it stands, for publishing whole states.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct TripView<'a> {
     pub phase_since: Millis,
     /// Estimate last told to watchers.
     pub eta: Option<&'a Eta>,
+    /// The newest estimate, told or not.
+    pub newest_eta: Option<&'a Eta>,
     /// Stops the driver makes before this trip's drop-off.
     pub stops_left: u8,
     /// Running number of the last phase raised; 0 before the first.
@@ -39,7 +42,18 @@ pub(crate) struct Trip {
     pub(crate) gap: Option<(Millis, Millis)>,
     /// What watchers were told last, and in which phase.
     pub(crate) told: Option<(Eta, Phase)>,
+    /// The newest estimate.
+    pub(crate) newest: Option<Eta>,
+    /// What was foreseen on the way, oldest first.
+    pub(crate) forecasts: SmallVec<[Forecast; FORECASTS]>,
 }
+
+/// Forecasts kept of a trip: the first, and one whenever a quarter of what was left is behind, down to a tenth.
+pub(crate) const FORECASTS: usize = 8;
+/// Share of what the last forecast had left.
+const NEXT_FORECAST: f64 = 0.75;
+/// Nearer than this nothing is foreseen, ms.
+const FORECAST_LEAST_MS: i64 = 30_000;
 
 /// A pause between fixes in which a pick-up can be missed, in ms.
 const GAP_LEAST_MS: i64 = 60_000;
@@ -55,7 +69,25 @@ impl Trip {
             ready_at: plan.ready_at,
             gap: None,
             told: None,
+            newest: None,
+            forecasts: SmallVec::new(),
         }
+    }
+
+    /// Notes an estimate made at `now`, if it is time to.
+    pub(crate) fn foresee(&mut self, now: Millis, eta: &Eta) {
+        self.newest = Some(*eta);
+        let left_ms = eta.at.since_ms(now);
+        let due = self.forecasts.last().is_none_or(|last| left_ms as f64 <= last.at.since_ms(last.made) as f64 * NEXT_FORECAST);
+        if due && left_ms >= FORECAST_LEAST_MS && self.forecasts.len() < FORECASTS {
+            self.forecasts.push(Forecast { made: now, at: eta.at, low: eta.low, high: eta.high, basis: eta.basis });
+        }
+    }
+
+    /// What is to be said when the drop-off is reached at `arrived`; nothing if nothing had been foreseen.
+    pub(crate) fn outcome(&mut self, arrived: Millis) -> Option<Effect> {
+        let forecasts: Box<[Forecast]> = std::mem::take(&mut self.forecasts).into_iter().filter(|one| one.made < arrived).collect();
+        (!forecasts.is_empty()).then_some(Effect::Outcome { trip: self.id, assignment: self.assignment, arrived, forecasts })
     }
 
     /// Goes on to `target`, raising every phase on the way, in order. Nothing happens if it is there or beyond.
@@ -117,6 +149,11 @@ impl Trip {
             save_eta(&eta, w);
             w.u8(phase.rank());
         });
+        w.u8(self.forecasts.len() as u8);
+        for one in &self.forecasts {
+            [one.made, one.at, one.low, one.high].into_iter().for_each(|at| w.time(at));
+            w.u8(one.basis as u8);
+        }
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
@@ -129,6 +166,8 @@ impl Trip {
             ready_at: r.option("trip", |r| r.time("trip"))?,
             gap: r.option("trip", |r| Ok((r.time("trip")?, r.time("trip")?)))?,
             told: r.option("trip", |r| Ok((load_eta(r)?, load_phase(r)?)))?,
+            newest: None,
+            forecasts: load_forecasts(r)?,
         })
     }
 }
@@ -195,6 +234,19 @@ fn load_phase(r: &mut Reader<'_>) -> Result<Phase, RestoreError> {
     Phase::from_rank(r.u8()?).ok_or(RestoreError::Invalid { field: "phase" })
 }
 
+fn load_forecasts(r: &mut Reader<'_>) -> Result<SmallVec<[Forecast; FORECASTS]>, RestoreError> {
+    let count = r.count("forecasts", FORECASTS)?;
+    let one = |r: &mut Reader<'_>| {
+        let (made, at, low, high) = (r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?);
+        Ok(Forecast { made, at, low, high, basis: load_basis(r)? })
+    };
+    (0..count).map(|_| one(r)).collect()
+}
+
+fn load_basis(r: &mut Reader<'_>) -> Result<EtaBasis, RestoreError> {
+    EtaBasis::ALL.get(usize::from(r.u8()?)).copied().ok_or(RestoreError::Invalid { field: "eta" })
+}
+
 fn save_eta(eta: &Eta, w: &mut Writer<'_>) {
     w.time(eta.at);
     w.int(eta.at.since_ms(eta.low));
@@ -203,6 +255,7 @@ fn save_eta(eta: &Eta, w: &mut Writer<'_>) {
     w.u8(eta.stops_left);
     w.u8(eta.basis as u8);
     w.option(eta.pickup_at, Writer::time);
+    w.option(eta.cause, |w, cause| w.u8(cause as u8));
 }
 
 fn load_eta(r: &mut Reader<'_>) -> Result<Eta, RestoreError> {
@@ -210,10 +263,10 @@ fn load_eta(r: &mut Reader<'_>) -> Result<Eta, RestoreError> {
     let (below_ms, above_ms) = (r.int("eta")?, r.int("eta")?);
     let distance_m = r.f32("eta")?;
     let stops_left = r.u8()?;
-    let basis = match r.u8()? {
-        0 => EtaBasis::StraightLine,
-        _ => return Err(RestoreError::Invalid { field: "eta" }),
-    };
+    let basis = load_basis(r)?;
     let pickup_at = r.option("eta", |r| r.time("eta"))?;
-    Ok(Eta { at, low: at - below_ms, high: at + above_ms, distance_m, stops_left, basis, pickup_at })
+    let cause = r.option("eta", |r| {
+        EtaCause::ALL.get(usize::from(r.u8()?)).copied().ok_or(RestoreError::Invalid { field: "eta" })
+    })?;
+    Ok(Eta { at, low: at - below_ms, high: at + above_ms, distance_m, stops_left, basis, pickup_at, cause })
 }

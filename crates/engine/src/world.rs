@@ -1,6 +1,7 @@
 //! What a tracker looks things up in; shared by all trackers of a node.
 
-use crate::{EtaModel, LimitsTable, Millis, RawFix, ServiceArea};
+use crate::drive::{Knowledge, Room};
+use crate::{LimitsTable, Millis, RawFix, ServiceArea};
 
 /// The surroundings of a judgement. Borrowed for one call, never kept.
 #[derive(Clone, Copy)]
@@ -9,15 +10,17 @@ pub struct World<'a> {
     pub limits: &'a LimitsTable,
     /// Where the operator delivers; `None`: everywhere.
     pub area: Option<&'a ServiceArea>,
-    /// How long driving takes.
-    pub eta: &'a dyn EtaModel,
+    /// Roads, and what is known of driving.
+    pub knowledge: &'a Knowledge,
+    /// Room of the calling thread for looking things up.
+    pub room: &'a Room,
 }
 
 impl<'a> World<'a> {
-    /// Surroundings without any area or map.
+    /// Surroundings without any area.
     #[must_use]
-    pub fn new(limits: &'a LimitsTable, eta: &'a dyn EtaModel) -> Self {
-        Self { limits, area: None, eta }
+    pub fn new(limits: &'a LimitsTable, knowledge: &'a Knowledge, room: &'a Room) -> Self {
+        Self { limits, area: None, knowledge, room }
     }
 }
 

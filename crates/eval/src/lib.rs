@@ -2,6 +2,7 @@
 //!
 //! Nothing here is fitted to what it measures, and a trip is predicted only from what had happened before.
 
+mod arrivals;
 mod csv;
 mod matches;
 mod report;
@@ -9,6 +10,7 @@ mod score;
 mod statics;
 mod trips;
 
+pub use arrivals::evaluate_arrivals;
 pub use csv::InvalidTable;
 pub use matches::{ReferenceWays, evaluate_match, read_reference_ways};
 pub use report::Report;

@@ -523,6 +523,7 @@ impl Network {
             shape_streets,
             hierarchy,
             segments,
+            speed_cells: std::sync::OnceLock::new(),
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Travel times poured into the hierarchy: what live speeds change twice a minute.
 
-use super::Network;
 use super::network::NONE;
+use super::{Network, RoadClass};
+use crate::Millis;
+use crate::learn::{RoadKind, SpeedField};
 
 /// Farther than anything: two of them still add up within `u32`.
 pub(crate) const FAR: u32 = u32::MAX / 2 - 1;
@@ -112,6 +114,21 @@ impl Metric {
                 self.down.via[xy] = v;
             }
         }
+    }
+
+    /// Pours in what the field knows at `at`: see [`Metric::reweight`].
+    pub fn reweight_live(&mut self, network: &Network, number: u64, speeds: &SpeedField, at: Millis) {
+        let known = network.speed_cells();
+        let kinds: Vec<f32> = RoadClass::ALL.iter().map(|class| speeds.log_kind(at, RoadKind::Street(*class))).collect();
+        let mut factors = Vec::with_capacity(known.cells.len() * kinds.len());
+        for cell in &known.cells {
+            let place = speeds.log_cell(at, *cell);
+            factors.extend(kinds.iter().map(|kind| SpeedField::factor(kind + place)));
+        }
+        self.reweight(network, number, |id, street| {
+            let cell = known.of_street[id.0 as usize] as usize;
+            (street.free_ms() as f32 * factors[cell * kinds.len() + street.class as usize]) as u32
+        });
     }
 
     /// Number of the re-weighting.

@@ -87,6 +87,14 @@ pub struct Network {
     pub(crate) shape_streets: Vec<[u32; 2]>,
     pub(crate) hierarchy: Hierarchy,
     pub(crate) segments: Segments,
+    pub(crate) speed_cells: std::sync::OnceLock<SpeedCells>,
+}
+
+/// The cells by which speeds are learned, and the one of each street.
+#[derive(Debug)]
+pub(crate) struct SpeedCells {
+    pub(crate) cells: Vec<u64>,
+    pub(crate) of_street: Vec<u32>,
 }
 
 impl Network {
@@ -199,6 +207,32 @@ impl Network {
         let bearing = super::geometry::bearing_deg(a, b);
         let place = super::geometry::position(between(a[0], b[0]), between(a[1], b[1]));
         (place, if street.against { (bearing + 180.0) % 360.0 } else { bearing })
+    }
+
+    /// Made when asked for first: some 60 ms for a city, on the thread that re-weights it.
+    pub(crate) fn speed_cells(&self) -> &SpeedCells {
+        self.speed_cells.get_or_init(|| {
+            let mut number: super::osm::Map<u64, u32> = super::osm::Map::default();
+            let mut cells = Vec::new();
+            let mut of_street = Vec::with_capacity(self.streets.len());
+            for street in &self.streets {
+                let range = self.shape(street.shape);
+                let [lat, lon] = self.points[(range.start + range.end) / 2];
+                let cell = crate::learn::cell_for_speeds(super::geometry::position(lat, lon));
+                of_street.push(*number.entry(cell).or_insert_with(|| {
+                    cells.push(cell);
+                    cells.len() as u32 - 1
+                }));
+            }
+            SpeedCells { cells, of_street }
+        })
+    }
+
+    /// The cell by which the speed of a street is learned; 0 for no street.
+    #[must_use]
+    pub fn speed_cell(&self, id: StreetId) -> u64 {
+        let known = self.speed_cells();
+        known.of_street.get(id.0 as usize).map_or(0, |cell| known.cells[*cell as usize])
     }
 
     /// Bytes held, without the allocator's own.

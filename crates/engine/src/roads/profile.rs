@@ -367,12 +367,12 @@ mod tests {
 
     #[test]
     fn classes_open_to_those_who_may_be_there() {
-        check(&[("highway", "residential")], [(30.0, 30.0), (17.0, 17.0), (5.0, 5.0)]);
-        check(&[("highway", "motorway")], [(90.0, 0.0), SHUT, SHUT]);
+        check(&[("highway", "residential")], [(36.0, 36.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&[("highway", "motorway")], [(92.0, 0.0), SHUT, SHUT]);
         check(&[("highway", "footway")], [SHUT, (5.0, 5.0), (5.0, 5.0)]);
         check(&[("highway", "steps")], [SHUT, SHUT, (3.0, 3.0)]);
         check(&[("highway", "cycleway")], [SHUT, (17.0, 17.0), (5.0, 5.0)]);
-        check(&[("highway", "primary"), ("motorroad", "yes")], [(56.0, 56.0), SHUT, SHUT]);
+        check(&[("highway", "primary"), ("motorroad", "yes")], [(64.0, 64.0), SHUT, SHUT]);
         check(&[("highway", "proposed")], [SHUT; 3]);
         check(&[("highway", "track")], [SHUT, (12.0, 12.0), (5.0, 5.0)]);
         check(&[("highway", "track"), ("motor_vehicle", "yes"), ("tracktype", "grade5")], [(12.0, 12.0), (8.0, 8.0), (5.0, 5.0)]);
@@ -383,31 +383,31 @@ mod tests {
         check(&[("highway", "service"), ("access", "private")], [SHUT; 3]);
         check(&[("highway", "service"), ("access", "no"), ("motorcar", "yes")], [(18.0, 18.0), SHUT, SHUT]);
         check(&[("highway", "residential"), ("motor_vehicle", "no")], [SHUT, (17.0, 17.0), (5.0, 5.0)]);
-        check(&[("highway", "residential"), ("motor_vehicle", "destination")], [(30.0, 30.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("motor_vehicle", "destination")], [(36.0, 36.0), (17.0, 17.0), (5.0, 5.0)]);
         check(&[("highway", "footway"), ("access", "yes")], [SHUT, (5.0, 5.0), (5.0, 5.0)]);
         check(&[("highway", "residential"), ("bicycle", "dismount")], [(30.0, 30.0), (5.0, 5.0), (5.0, 5.0)]);
     }
 
     #[test]
     fn one_way_streets_have_exceptions() {
-        check(&[("highway", "residential"), ("oneway", "yes")], [(30.0, 0.0), (17.0, 0.0), (5.0, 5.0)]);
-        check(&[("highway", "residential"), ("oneway", "-1")], [(0.0, 30.0), (0.0, 17.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("oneway", "yes")], [(36.0, 0.0), (17.0, 0.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("oneway", "-1")], [(0.0, 36.0), (0.0, 17.0), (5.0, 5.0)]);
         let contraflow = [("highway", "residential"), ("oneway", "yes"), ("oneway:bicycle", "no")];
-        check(&contraflow, [(30.0, 0.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&contraflow, [(36.0, 0.0), (17.0, 17.0), (5.0, 5.0)]);
         let opposite = [("highway", "residential"), ("oneway", "yes"), ("cycleway", "opposite_lane")];
-        check(&opposite, [(30.0, 0.0), (17.0, 17.0), (5.0, 5.0)]);
-        check(&[("highway", "residential"), ("junction", "roundabout")], [(30.0, 0.0), (17.0, 0.0), (5.0, 5.0)]);
-        check(&[("highway", "motorway"), ("oneway", "no")], [(90.0, 90.0), SHUT, SHUT]);
+        check(&opposite, [(36.0, 0.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("junction", "roundabout")], [(36.0, 0.0), (17.0, 0.0), (5.0, 5.0)]);
+        check(&[("highway", "motorway"), ("oneway", "no")], [(92.0, 92.0), SHUT, SHUT]);
         check(&[("highway", "tertiary"), ("oneway", "reversible")], [SHUT, (17.0, 17.0), (5.0, 5.0)]);
     }
 
     #[test]
     fn limits_are_driven_in_part_and_surfaces_slow() {
-        check(&[("highway", "residential"), ("maxspeed", "20")], [(18.0, 18.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("maxspeed", "20")], [(20.0, 20.0), (17.0, 17.0), (5.0, 5.0)]);
         let split = [("highway", "residential"), ("maxspeed", "50"), ("maxspeed:backward", "30")];
-        check(&split, [(45.0, 27.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&split, [(50.0, 30.0), (17.0, 17.0), (5.0, 5.0)]);
         let zone = [("highway", "residential"), ("source:maxspeed", "DE:zone30")];
-        check(&zone, [(27.0, 27.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(&zone, [(30.0, 30.0), (17.0, 17.0), (5.0, 5.0)]);
         check(&[("highway", "secondary"), ("surface", "cobblestone")], [(40.0, 40.0), (12.0, 12.0), (5.0, 5.0)]);
         check(&[("highway", "service"), ("service", "parking_aisle")], [(12.0, 12.0), (17.0, 17.0), (5.0, 5.0)]);
     }

@@ -1,7 +1,7 @@
 //! A tracker as its caller sees it: messages in, effects out, time as told.
 
 use super::*;
-use crate::{Eta, Fence, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, StraightLine, TripId};
+use crate::{Eta, Fence, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, TripId};
 use proptest::prelude::*;
 
 mod laws;
@@ -15,7 +15,8 @@ struct Scene {
     tracker: Tracker,
     limits: LimitsTable,
     area: Option<ServiceArea>,
-    eta: StraightLine,
+    knowledge: crate::Knowledge,
+    room: crate::Room,
     seq: u64,
 }
 
@@ -65,15 +66,15 @@ impl Scene {
 
     fn with(plan: Plan) -> Self {
         let tracker = Tracker::new(at(-10), Vehicle::Car);
-        let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-        let mut scene = Self { tracker, limits, area: None, eta, seq: 0 };
+        let (limits, knowledge, room) = Default::default();
+        let mut scene = Self { tracker, limits, area: None, knowledge, room, seq: 0 };
         scene.apply(-10, plan);
         scene
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Tracker, &World<'_>, &mut Vec<Effect>) -> T) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let world = World { area: self.area.as_ref(), ..World::new(&self.limits, &self.eta) };
+        let world = World { area: self.area.as_ref(), ..World::new(&self.limits, &self.knowledge, &self.room) };
         call(&mut self.tracker, &world, &mut effects);
         effects
     }

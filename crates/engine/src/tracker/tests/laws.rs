@@ -100,7 +100,7 @@ proptest! {
         tracker.checkpoint(&mut again);
         prop_assert_eq!(&bytes, &again);
         prop_assert_eq!(tracker.next_timeout(), scene.tracker.next_timeout());
-        let mut restored = Scene { tracker, limits: scene.limits.clone(), area: None, eta: scene.eta, seq: scene.seq };
+        let mut restored = Scene { tracker, limits: scene.limits.clone(), area: None, knowledge: crate::Knowledge::default(), room: crate::Room::default(), seq: scene.seq };
         let (mut clock_a, mut clock_b) = (clock, clock);
         prop_assert_eq!(live(&mut scene, &after, &mut clock_a), live(&mut restored, &after, &mut clock_b));
     }
