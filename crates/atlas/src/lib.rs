@@ -2,8 +2,13 @@
 //!
 //! The engine knows what roads are and how to judge by them; this room has the files, the thread and the clock that it must not have.
 
+mod build;
+mod live;
+mod metrics;
 mod order;
 mod pbf;
 
+pub use build::{BuildFailure, BuiltCity, Step, build_city, open_city};
+pub use live::{Atlas, AtlasConfig, OpenError};
 pub use order::nested_dissection;
 pub use pbf::{InvalidExtract, SourceInfo, read_extract};

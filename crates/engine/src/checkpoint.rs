@@ -7,6 +7,7 @@ use crate::Vehicle;
 use crate::bytes::{Reader, Writer};
 use crate::driving::Driving;
 use crate::duty::Duty;
+use crate::following::Following;
 use crate::gate::Gate;
 use crate::itinerary::Itinerary;
 use crate::journey::Journey;
@@ -94,6 +95,7 @@ impl Tracker {
             journey: Journey::load(&mut r)?,
             itinerary: Itinerary::load(&mut r)?,
             driving: Driving::load(&mut r)?,
+            following: Following::default(),
         };
         r.finish()?;
         Ok(tracker)

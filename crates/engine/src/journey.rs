@@ -160,7 +160,7 @@ impl Journey {
     }
 
     /// The first stop of the plan still to be made.
-    fn next_stop(&self) -> Option<&Stop> {
+    pub(crate) fn next_stop(&self) -> Option<&Stop> {
         self.stops
             .iter()
             .find(|stop| self.trip_of(&stop.plan.trip).is_some_and(|trip| !stop.is_behind(self.trips[trip].phase)))

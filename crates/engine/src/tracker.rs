@@ -2,6 +2,7 @@
 
 use crate::driving::Driving;
 use crate::duty::Duty;
+use crate::following::{Following, RouteChange, RouteLine};
 use crate::gate::Gate;
 use crate::itinerary::Itinerary;
 use crate::journey::{Journey, Sighting};
@@ -9,6 +10,7 @@ use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
 use crate::seen::{Recent, Sessions};
+use crate::roads::Start;
 use crate::skew::ClockReading;
 use crate::trip::Stop;
 use crate::{
@@ -46,6 +48,7 @@ pub struct Tracker {
     pub(crate) journey: Journey,
     pub(crate) itinerary: Itinerary,
     pub(crate) driving: Driving,
+    pub(crate) following: Following,
 }
 
 impl Tracker {
@@ -69,6 +72,7 @@ impl Tracker {
             journey: Journey::default(),
             itinerary: Itinerary::default(),
             driving: Driving::default(),
+            following: Following::default(),
         }
     }
 
@@ -209,6 +213,29 @@ impl Tracker {
         pacing::wanted_interval_ms(self.journey.trips.iter().map(|trip| trip.phase), standing, watched)
     }
 
+    /// What became of the line to the next stop. Call it when somebody looks at the trip: a line costs some 100 us to draw, and is
+    /// drawn only when it is another than the last one.
+    pub fn route_change(&mut self, world: &World<'_>) -> RouteChange {
+        let next = self.journey.next_stop().filter(|stop| stop.live.inside_since().is_none());
+        let matched = self.driving.matched().copied();
+        let city = self.marker().and_then(|marker| world.knowledge.city(marker.position, self.vehicle));
+        let (Some(next), Some(matched), Some(city)) = (next, matched, city) else {
+            return if self.following.end() { RouteChange::Gone } else { RouteChange::Same };
+        };
+        let stop = (next.plan.trip, next.plan.kind);
+        if !self.following.is_due(stop, &city.network) {
+            return RouteChange::Same;
+        }
+        let start = Start { street: matched.street, offset_m: matched.offset_m };
+        let goal = city.network.goal(next.plan.position);
+        let Some(route) = goal.and_then(|goal| city.network.route(&city.metric, start, &goal)) else {
+            return if self.following.end() { RouteChange::Gone } else { RouteChange::Same };
+        };
+        self.following.follow(stop, &city.network, &route);
+        let (points, _) = city.network.route_line(&route);
+        RouteChange::Drawn(RouteLine { trip: stop.0, kind: stop.1, points, length_m: route.length_m })
+    }
+
     /// Remembers the message and learns from its clock; gives the session's clock correction.
     fn enter_session(&mut self, now: Millis, batch: &Batch<'_>, limits: &Limits) -> i64 {
         let session = self.sessions.enter(batch.session);
@@ -256,6 +283,9 @@ impl Tracker {
         let heading_deg = fix.heading_deg().filter(|_| moves);
         let state = (afresh, standing, self.journey.is_at_stop());
         self.driving.accept(fix, heading_deg, state, self.vehicle, world.knowledge, world.room, effects);
+        if let Some(matched) = self.driving.matched() {
+            self.following.see(matched);
+        }
     }
 
     /// What a reached stop teaches, and what became of the arrivals foreseen.

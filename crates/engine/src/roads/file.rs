@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `WAYROADS` | 8 bytes |
 //! | version | `u16`, little endian |
-//! | checksum | XXH3 of all that follows, `u64` |
+//! | length | bytes that follow the checksum, `u64`: networks stand one after the other in a file |
+//! | checksum | XXH3 of those bytes, `u64` |
 //! | content hash | XXH3 of the body, `u64`: the same roads have the same, whenever they were built |
 //! | data time, attribution, profile | signed varint, string, byte |
 //! | body | junctions, shapes, streets, arcs: varints, coordinates as differences |
@@ -44,6 +45,14 @@ pub enum InvalidRoads {
         /// Version this build reads.
         known: u16,
     },
+    /// They end too early, or too late.
+    #[error("the roads file is cut off or has something behind it: {found} bytes in place of {expected}; copy or build it again")]
+    Length {
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there should be.
+        expected: u64,
+    },
     /// They are not what was written.
     #[error("the roads file is damaged: its checksum is {found:016x}, not {expected:016x}; copy or build it again")]
     Checksum {
@@ -72,7 +81,7 @@ impl From<RestoreError> for InvalidRoads {
 }
 
 /// Bytes before the checksummed part.
-const HEAD: usize = 8 + 2 + 8;
+const HEAD: usize = 8 + 2 + 8 + 8;
 
 impl Network {
     /// The network as bytes: 3 MB for a city of 60,000 junctions.
@@ -81,7 +90,7 @@ impl Network {
         let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&ROADS_VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[0; 16]);
         let mut w = Writer(&mut out);
         w.raw(self.content_hash.to_le_bytes());
         w.int(self.data_s);
@@ -89,8 +98,9 @@ impl Network {
         self.attribution.bytes().for_each(|byte| w.u8(byte));
         w.u8(self.profile as u8);
         self.encode_body(&mut out);
-        let checksum = xxh3_64(&out[HEAD..]);
-        out[10..18].copy_from_slice(&checksum.to_le_bytes());
+        let (length, checksum) = (out.len() - HEAD, xxh3_64(&out[HEAD..]));
+        out[10..18].copy_from_slice(&(length as u64).to_le_bytes());
+        out[18..26].copy_from_slice(&checksum.to_le_bytes());
         out
     }
 
@@ -147,6 +157,26 @@ impl Network {
         }
     }
 
+    /// All networks of a file: one after the other, as [`Network::encode`] made them.
+    ///
+    /// # Errors
+    /// See [`Network::decode`].
+    pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>, InvalidRoads> {
+        let mut networks = Vec::new();
+        while !bytes.is_empty() || networks.is_empty() {
+            let length = match bytes.get(10..18).and_then(|length| length.try_into().ok()) {
+                Some(length) if bytes.starts_with(MAGIC) => u64::from_le_bytes(length),
+                _ => return Err(InvalidRoads::Foreign),
+            };
+            let end = usize::try_from(length).ok().and_then(|length| length.checked_add(HEAD)).filter(|end| *end <= bytes.len());
+            // One that is too short says so itself.
+            let (one, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            networks.push(Self::decode(one)?);
+            bytes = rest;
+        }
+        Ok(networks)
+    }
+
     /// A network from the bytes of [`Network::encode`]. A tenth of a second for a city of 60,000 junctions.
     ///
     /// # Errors
@@ -161,7 +191,11 @@ impl Network {
         if version != ROADS_VERSION {
             return Err(InvalidRoads::Version { found: version, known: ROADS_VERSION });
         }
-        let (expected, found) = (u64::from_le_bytes(r.raw()?), xxh3_64(&bytes[HEAD..]));
+        let (length, expected) = (u64::from_le_bytes(r.raw()?), u64::from_le_bytes(r.raw()?));
+        if length != (bytes.len() - HEAD) as u64 {
+            return Err(InvalidRoads::Length { found: (bytes.len() - HEAD) as u64, expected: length });
+        }
+        let found = xxh3_64(&bytes[HEAD..]);
         if expected != found {
             return Err(InvalidRoads::Checksum { found, expected });
         }
