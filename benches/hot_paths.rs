@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use wayfare_bus::{Bus, EmbeddedConfig, Fence, Fields, FixLogLimits};
 use wayfare_engine::{
-    Batch, Effect, Fence as StopFence, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position, RawFix,
-    StopKind, StraightLine, Tracker, TripId, Vehicle, World,
+    Batch, Effect, Fence as StopFence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position,
+    RawFix, Room, StopKind, Tracker, TripId, Vehicle, World,
 };
 use wayfare_wire::codec::{Codec, from_driver};
 
@@ -29,8 +29,8 @@ fn decode(criterion: &mut Criterion) {
 
 fn observe(criterion: &mut Criterion) {
     let walks = walks();
-    let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-    let world = World::new(&limits, &eta);
+    let (limits, knowledge, room) = (LimitsTable::default(), Knowledge::default(), Room::default());
+    let world = World::new(&limits, &knowledge, &room);
     let fixes: usize = walks.iter().map(Vec::len).sum();
     let mut group = criterion.benchmark_group("observe");
     group.throughput(Throughput::Elements(fixes as u64));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use wayfare_engine::roads::Profile;
 use wayfare_engine::{LimitsTable, ServiceArea, Vehicle};
 use wayfare_net::bucket::Rate;
 use wayfare_net::origin::AllowedOrigins;
@@ -28,6 +29,7 @@ pub struct Config {
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
+    pub roads: Roads,
     pub pages: Pages,
 }
 
@@ -105,6 +107,14 @@ pub struct Fanout {
 pub struct Trips {
     pub ended_keep_s: u32,
     pub log_events_max: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Roads {
+    pub files: Vec<PathBuf>,
+    pub profiles: Vec<String>,
+    pub renew_s: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -187,6 +197,12 @@ impl Default for Trips {
     }
 }
 
+impl Default for Roads {
+    fn default() -> Self {
+        Self { files: Vec::new(), profiles: Vec::new(), renew_s: 30 }
+    }
+}
+
 /// Every key and what it means, in the order of the sample.
 pub const KEYS: &[(&str, &str)] = &[
     ("data.dir", "Folder of the records, the logs and the keys. Back it up, keep it private."),
@@ -252,6 +268,15 @@ pub const KEYS: &[(&str, &str)] = &[
     ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.log_events_max", "Most events kept of one log (of a store, of phases). 100 to 100000000."),
+    (
+        "roads.files",
+        "Roads files, one per city or region, made by `wayfare roads build`. None: arrivals are estimated on straight lines.",
+    ),
+    (
+        "roads.profiles",
+        "Which networks of those files are opened: \"car\", \"bicycle\", \"foot\". Empty: all there are.",
+    ),
+    ("roads.renew_s", "How often learned speeds re-weight the roads, seconds. 5 to 600."),
     ("pages.streets", "GeoJSON file with the streets behind the map; empty: none."),
     (
         "pages.basemap_style_url",
@@ -324,7 +349,7 @@ impl Config {
             ingest.mock
         );
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 24] = [
+        let whole: [(&str, u32, u32, u32); 25] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("cores.threads", self.cores.threads, 0, 256),
@@ -337,6 +362,7 @@ impl Config {
             ("ingest.drain_spread_s", ingest.drain_spread_s, 0, 300),
             ("ingest.idle_unload_s", ingest.idle_unload_s, 10, 86_400),
             ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
+            ("roads.renew_s", self.roads.renew_s, 5, 600),
             ("fix_log.keep_hours", self.fix_log.keep_hours, 1, 8760),
             ("fix_log.mib_max", self.fix_log.mib_max, 1, 1_048_576),
             ("fanout.heartbeat_s", fanout.heartbeat_s, 1, 300),
@@ -361,6 +387,10 @@ impl Config {
         for (key, value, least, most) in real {
             ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
         }
+        for file in &self.roads.files {
+            ensure!(file.is_file(), "roads.files: there is no file {}", file.display());
+        }
+        self.profiles()?;
         if !self.pages.streets.is_empty() {
             let path = Path::new(&self.pages.streets);
             ensure!(path.is_file(), "pages.streets: there is no file {}", path.display());
@@ -455,6 +485,23 @@ impl Config {
             basemap_style_url: some(&self.pages.basemap_style_url),
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
         }
+    }
+
+    fn profiles(&self) -> anyhow::Result<Vec<Profile>> {
+        let read = |word: &String| {
+            Profile::from_code(word).with_context(|| format!("roads.profiles: {word:?} is not car, bicycle or foot"))
+        };
+        self.roads.profiles.iter().map(read).collect()
+    }
+
+    /// For the maps.
+    pub fn atlas(&self) -> anyhow::Result<wayfare_atlas::AtlasConfig> {
+        Ok(wayfare_atlas::AtlasConfig {
+            files: self.roads.files.clone(),
+            profiles: self.profiles()?,
+            learned: Some(self.data.dir.join("learned.bin")),
+            renew: Duration::from_secs(u64::from(self.roads.renew_s)),
+        })
     }
 
     /// For the corridor.

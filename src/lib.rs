@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wayfare_api::{Api, FirstKey};
+use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
 use wayfare_fanout::Fanout;
 use wayfare_ingest::Ingest;
@@ -37,6 +38,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 pub struct House {
     address: SocketAddr,
     bus: Bus,
+    atlas: Arc<Atlas>,
     api: Api,
     ingest: Arc<Ingest>,
     fanout: Arc<Fanout>,
@@ -61,11 +63,21 @@ impl House {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(keyring::follow(bus.clone(), Arc::clone(&verifier), stopped.clone()))];
 
+        let maps = config.atlas()?;
+        let atlas = tokio::task::spawn_blocking(move || Atlas::open(maps)).await?.context("roads.files")?;
+
         // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
         let (api, first_key) = Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone()).await?;
         let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
-        let ingest =
-            Ingest::start(config.ingest()?, bus.clone(), Arc::clone(&verifier), origins.clone(), &cores).await?;
+        let ingest = Ingest::start(
+            config.ingest()?,
+            bus.clone(),
+            Arc::clone(&verifier),
+            origins.clone(),
+            Arc::clone(&atlas),
+            &cores,
+        )
+        .await?;
         let fanout = Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
 
         let health = health::routes(health::Health {
@@ -96,7 +108,7 @@ impl House {
         tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
-        Ok((Self { address, bus, api, ingest, fanout, cores, stop, tasks }, first_key))
+        Ok((Self { address, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
     }
 
     /// Where it listens.
@@ -115,6 +127,8 @@ impl House {
                 tracing::info!("a part of the house did not close in time");
             }
         }
+        let atlas = self.atlas;
+        let _ = tokio::task::spawn_blocking(move || atlas.close()).await;
         self.api.close().await;
         self.bus.close().await;
         drop((self.ingest, self.fanout));

@@ -10,24 +10,28 @@ const ARROWS: &[(&str, &[&str])] = &[
     // floor 0
     ("wayfare-engine", &[]),
     // floor 1
+    ("wayfare-atlas", &["wayfare-engine"]),
     ("wayfare-bus", &[]),
     ("wayfare-wire", &["wayfare-engine"]),
     // the door, between the floors: what every listener needs
     ("wayfare-net", &["wayfare-wire"]),
     // floor 2
-    ("wayfare-ingest", &["wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
+    ("wayfare-ingest", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
     ("wayfare-fanout", &["wayfare-bus", "wayfare-net", "wayfare-wire"]),
-    ("wayfare-api", &["wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
+    ("wayfare-api", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
     ("wayfare-driver", &["wayfare-engine", "wayfare-wire"]),
     // floor 3
+    ("wayfare-eval", &["wayfare-atlas", "wayfare-engine"]),
     ("wayfare-loadtest", &["wayfare-driver", "wayfare-engine", "wayfare-wire"]),
     (
         "wayfare",
         &[
             "wayfare-api",
+            "wayfare-atlas",
             "wayfare-bus",
             "wayfare-driver",
             "wayfare-engine",
+            "wayfare-eval",
             "wayfare-fanout",
             "wayfare-ingest",
             "wayfare-loadtest",
@@ -39,7 +43,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that the engine must never see, whoever brings them along.
-const NOT_IN_THE_ENGINE: &[&str] = &["tokio", "serde", "rand", "tracing", "metrics", "chrono", "log"];
+const NOT_IN_THE_ENGINE: &[&str] =
+    &["rayon", "memmap2", "tokio", "serde", "rand", "tracing", "metrics", "chrono", "log"];
 
 /// A second TLS or crypto backend, or a library from the system.
 const NOWHERE: &[&str] = &["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls", "rsa"];

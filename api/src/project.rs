@@ -29,7 +29,7 @@ pub fn trip(trip: &Trip, driver: Option<&Driver>, cause: Cause, view: View) -> F
     }
     if matches!(cause, Cause::Created | Cause::Assigned) {
         phase(&mut fields, trip);
-        fields.set_null(field::POSITION).set_null(field::ETA).set_null(field::STOPS_LEFT);
+        fields.set_null(field::POSITION).set_null(field::ROUTE).set_null(field::ETA).set_null(field::STOPS_LEFT);
         fields.set_null(field::SILENT_SINCE_MS);
     }
     if view == View::Operator {

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::{Mutex, mpsc};
+use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
-use wayfare_engine::{DriverId, LimitsTable, ServiceArea, StraightLine, World};
+use wayfare_engine::{DriverId, Knowledge, LimitsTable, Room, ServiceArea, World};
 use wayfare_net::bucket::Rate;
 use wayfare_net::cores::Cores;
 use wayfare_net::origin::AllowedOrigins;
@@ -83,14 +84,14 @@ pub(crate) struct House {
     pub bus: Bus,
     pub verifier: Arc<Verifier>,
     pub origins: AllowedOrigins,
-    pub eta: StraightLine,
+    pub atlas: Arc<Atlas>,
     pub gathers: Gathers,
 }
 
 impl House {
-    /// What the engine looks things up in.
-    fn world(&self) -> World<'_> {
-        World { area: self.config.area.as_ref(), ..World::new(&self.config.limits, &self.eta) }
+    /// What the engine looks things up in, with what is known of driving just now.
+    fn world<'a>(&'a self, knowledge: &'a Knowledge, room: &'a Room) -> World<'a> {
+        World { area: self.config.area.as_ref(), ..World::new(&self.config.limits, knowledge, room) }
     }
 }
 
@@ -113,12 +114,12 @@ impl Ingest {
         bus: Bus,
         verifier: Arc<Verifier>,
         origins: AllowedOrigins,
+        atlas: Arc<Atlas>,
         cores: &Cores,
     ) -> Result<Arc<Self>, wayfare_bus::FixLogError> {
         metrics::describe();
         let gathers = Gathers::new(cores.count(), config.unflushed_bytes_max);
-        let eta = StraightLine::default();
-        let house = Arc::new(House { config, bus, verifier, origins, eta, gathers });
+        let house = Arc::new(House { config, bus, verifier, origins, atlas, gathers });
         let (end, ended) = mpsc::channel(1);
         let mut shards = Vec::new();
         for core in 0..cores.count() {

@@ -1,7 +1,7 @@
 //! What ingest counts: fixes received = accepted + late + rejected, by reason.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use wayfare_engine::Verdict;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use wayfare_engine::{Forecast, Millis, Verdict};
 use wayfare_wire::CloseCode;
 
 /// Codes of verdicts in the order of their counters.
@@ -43,6 +43,19 @@ impl Counters {
         }
     }
 
+    /// Notes how good the arrivals foreseen on a trip were: at most eight, once per trip.
+    pub fn foreseen(&self, arrived: Millis, forecasts: &[Forecast]) {
+        for one in forecasts {
+            let basis = one.basis.code();
+            let (real_s, foreseen_s) = (arrived.since_s(one.made), one.at.since_s(one.made));
+            let inside = if (one.low..=one.high).contains(&arrived) { "inside" } else { "outside" };
+            counter!("wayfare_forecasts_total", "basis" => basis, "interval" => inside).increment(1);
+            histogram!("wayfare_forecast_error_seconds", "basis" => basis).record((foreseen_s - real_s).abs());
+            gauge!("wayfare_forecast_seconds_sum", "basis" => basis, "of" => "foreseen").increment(foreseen_s);
+            gauge!("wayfare_forecast_seconds_sum", "basis" => basis, "of" => "real").increment(real_s);
+        }
+    }
+
     /// Hands the sums over and starts anew.
     pub fn publish(&mut self) {
         for (place, count) in self.verdicts.iter().enumerate() {
@@ -69,6 +82,15 @@ pub fn describe() {
     describe_counter!("wayfare_flushes_total", "Records appended to the fix log");
     describe_counter!("wayfare_flush_failures_total", "Appends to the fix log that failed; they are tried again");
     describe_histogram!("wayfare_flush_seconds", "Time until an append to the fix log was durable");
+    describe_counter!(
+        "wayfare_forecasts_total",
+        "Arrivals foreseen, judged when the trip arrived: inside the 80 % interval or outside"
+    );
+    describe_histogram!("wayfare_forecast_error_seconds", "Error of arrivals foreseen, without sign");
+    describe_gauge!(
+        "wayfare_forecast_seconds_sum",
+        "Sums of what was foreseen to be left and what was: their ratio is the bias"
+    );
     describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
     describe_gauge!("wayfare_trackers", "Trackers in memory, by shard");
 }

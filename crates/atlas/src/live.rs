@@ -202,7 +202,8 @@ impl Renewal {
             fresh.push(Arc::new(metric));
         }
         let cities = self.networks.iter().zip(&fresh);
-        let cities = cities.map(|(network, metric)| City::with_metric(Arc::clone(network), Arc::clone(metric))).collect();
+        let cities =
+            cities.map(|(network, metric)| City::with_metric(Arc::clone(network), Arc::clone(metric))).collect();
         self.former = fresh;
         Knowledge::new(cities, Arc::new(self.learner.clone()))
     }
@@ -249,7 +250,11 @@ mod tests {
     use wayfare_engine::learn::{Pace, RoadKind};
 
     fn config(folder: &Path) -> AtlasConfig {
-        AtlasConfig { learned: Some(folder.join("learned.bin")), renew: Duration::from_millis(20), ..AtlasConfig::default() }
+        AtlasConfig {
+            learned: Some(folder.join("learned.bin")),
+            renew: Duration::from_millis(20),
+            ..AtlasConfig::default()
+        }
     }
 
     fn jam() -> Vec<Lesson> {

@@ -11,9 +11,15 @@ pub fn describe() {
     describe_counter!("wayfare_lessons_total", "Pieces of way and arrivals that taught something.");
     describe_counter!("wayfare_lessons_dropped_total", "Lessons dropped because too many waited.");
     describe_gauge!("wayfare_speed_factor", "How much longer than on a free road driving takes now, by profile.");
-    describe_gauge!("wayfare_speed_evidence_seconds", "Driving of the last half hour that live speeds rest on, by profile.");
+    describe_gauge!(
+        "wayfare_speed_evidence_seconds",
+        "Driving of the last half hour that live speeds rest on, by profile."
+    );
     describe_gauge!("wayfare_speed_cells", "H3 cells of which live speeds are known, by profile.");
-    describe_histogram!("wayfare_reweight_seconds", "Time to take lessons in and to re-weight all roads, in the background.");
+    describe_histogram!(
+        "wayfare_reweight_seconds",
+        "Time to take lessons in and to re-weight all roads, in the background."
+    );
 }
 
 pub fn dropped(lessons: usize) {

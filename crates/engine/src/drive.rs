@@ -114,7 +114,9 @@ impl Knowledge {
         let Way { ms, length_m, access_m, setting_out } = *way;
         let profile = Profile::of(vehicle);
         let road_s = ms as f32 / 1000.0 * VEHICLE_TIME[vehicle as usize];
-        let model_s = road_s + access_m / ACCESS_MPS[vehicle as usize] + (STOP_S + START_S * setting_out) * (road_s / SHORT_S).min(1.0);
+        let model_s = road_s
+            + access_m / ACCESS_MPS[vehicle as usize]
+            + (STOP_S + START_S * setting_out) * (road_s / SHORT_S).min(1.0);
         let estimate = self.learner.of(profile).calibration[1].estimate(at, model_s);
         self.told(length_m + f64::from(access_m), model_s, estimate, true, profile, at)
     }
@@ -149,7 +151,15 @@ impl Knowledge {
         speeds.log_kind(at, RoadKind::Air) + cells.sum::<f32>() / f32::from(PLACES)
     }
 
-    fn told(&self, distance_m: f64, model_s: f32, estimate: Estimate, on_roads: bool, profile: Profile, at: Millis) -> LegEstimate {
+    fn told(
+        &self,
+        distance_m: f64,
+        model_s: f32,
+        estimate: Estimate,
+        on_roads: bool,
+        profile: Profile,
+        at: Millis,
+    ) -> LegEstimate {
         let live = self.learner.of(profile).speeds.evidence_s(at) >= LIVE_S;
         let basis = match (on_roads, live) {
             (true, true) => EtaBasis::RoadsLive,
@@ -203,7 +213,8 @@ pub(crate) fn leg_from(
         Some(known) => known,
         None => {
             // The stop's place on the road stays when only the times changed.
-            let former = kept.take().filter(|kept| kept.network == network.content_hash() && kept.label.goal.place == to);
+            let former =
+                kept.take().filter(|kept| kept.network == network.content_hash() && kept.label.goal.place == to);
             let goal: Goal = match former {
                 Some(former) => former.label.goal,
                 None => network.goal(to)?,

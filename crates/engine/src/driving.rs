@@ -69,8 +69,7 @@ impl Driving {
         if standing && self.matched.is_some() {
             return;
         }
-        let sight =
-            Sight { place: fix.position(), accuracy_m: fix.accuracy_m(), heading_deg, taken: fix.taken() };
+        let sight = Sight { place: fix.position(), accuracy_m: fix.accuracy_m(), heading_deg, taken: fix.taken() };
         if !self.matcher.fits(&city.network) {
             self.matcher = Matcher::default();
         }
@@ -107,7 +106,8 @@ impl Driving {
         let Some(street) = city.network.street(confirmed.street) else { return };
         let log_ratio = (taken_ms as f32 / 1000.0 / free_s).ln() - crate::drive::vehicle_log(vehicle);
         let cell = city.network.speed_cell(confirmed.street);
-        let pace = Pace { at: confirmed.taken, kind: RoadKind::Street(street.class), cell, log_ratio, weight_s: free_s };
+        let pace =
+            Pace { at: confirmed.taken, kind: RoadKind::Street(street.class), cell, log_ratio, weight_s: free_s };
         effects.push(Effect::Lesson(Lesson::Pace(Profile::of(vehicle), pace)));
     }
 

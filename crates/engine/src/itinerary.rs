@@ -9,8 +9,8 @@ use crate::journey::Journey;
 use crate::learn::{Arrival, Estimate, Lesson};
 use crate::roads::{Profile, Start};
 use crate::{
-    Effect, Eta, EtaBasis, EtaCause, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, TripId, Vehicle,
-    World,
+    Effect, Eta, EtaBasis, EtaCause, LegEstimate, Limits, Marker, Millis, Position, RestoreError, StopKind, TripId,
+    Vehicle, World,
 };
 
 /// Longest time any one leg is believed to take, in seconds: a week. Keeps sums far from the ends of time.
@@ -165,15 +165,20 @@ impl Itinerary {
     }
 
     /// The stop `(trip, kind)` was reached at `at`: what had been believed on the way is a lesson.
-    pub(crate) fn reached(&mut self, stop: (TripId, StopKind), at: Millis, vehicle: Vehicle, effects: &mut Vec<Effect>) {
+    pub(crate) fn reached(
+        &mut self,
+        stop: (TripId, StopKind),
+        at: Millis,
+        vehicle: Vehicle,
+        effects: &mut Vec<Effect>,
+    ) {
         let watch = std::mem::take(&mut self.watch);
         if watch.stop != Some(stop) {
             return;
         }
         for belief in watch.beliefs.iter().filter(|belief| belief.at < at) {
             let real_s = at.since_s(belief.at) as f32;
-            let arrival =
-                Arrival { at, model_s: belief.model_s, told: belief.told, real_s, on_roads: belief.on_roads };
+            let arrival = Arrival { at, model_s: belief.model_s, told: belief.told, real_s, on_roads: belief.on_roads };
             effects.push(Effect::Lesson(Lesson::Arrival(Profile::of(vehicle), arrival)));
         }
     }
@@ -194,10 +199,11 @@ impl Itinerary {
             let length_m = city.network.street(road.street)?.length_m;
             let start = Start { street: road.street, offset_m: road.offset_m };
             let ahead = leg_from(city, &mut self.label, start, to, world.room);
-            let back = city.network.reverse(road.street).filter(|_| road.confidence < ONE_WAY_CONFIDENCE).and_then(|street| {
-                let start = Start { street, offset_m: length_m - road.offset_m };
-                leg_from(city, &mut self.label, start, to, world.room)
-            });
+            let back =
+                city.network.reverse(road.street).filter(|_| road.confidence < ONE_WAY_CONFIDENCE).and_then(|street| {
+                    let start = Start { street, offset_m: length_m - road.offset_m };
+                    leg_from(city, &mut self.label, start, to, world.room)
+                });
             ahead.into_iter().chain(back).min_by_key(|way| way.ms)
         });
         match on_roads {

@@ -127,7 +127,8 @@ mod tests {
             learner.learn(&Lesson::Pace(Profile::Car, Pace { at, kind, cell, log_ratio: 0.3, weight_s: 20.0 }));
             let told = Estimate { median_s: 300.0, low_s: 200.0, high_s: 450.0 };
             let on_roads = step % 3 == 0;
-            learner.learn(&Lesson::Arrival(Profile::Foot, Arrival { at, model_s: 280.0, told, real_s: 330.0, on_roads }));
+            learner
+                .learn(&Lesson::Arrival(Profile::Foot, Arrival { at, model_s: 280.0, told, real_s: 330.0, on_roads }));
         }
         learner
     }

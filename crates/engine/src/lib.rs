@@ -44,8 +44,8 @@ mod world;
 
 pub use area::{InvalidArea, ServiceArea};
 pub use checkpoint::RestoreError;
-pub use effects::{Effect, Marker};
 pub use drive::{City, Knowledge, Room};
+pub use effects::{Effect, Marker};
 pub use eta::{Eta, EtaBasis, EtaCause, Forecast, LegEstimate, StraightLine, worth_telling};
 pub use fence::{Fence, InvalidFence};
 pub use fix::{Fix, RawFix};

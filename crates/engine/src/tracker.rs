@@ -9,8 +9,8 @@ use crate::journey::{Journey, Sighting};
 use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
-use crate::seen::{Recent, Sessions};
 use crate::roads::Start;
+use crate::seen::{Recent, Sessions};
 use crate::skew::ClockReading;
 use crate::trip::Stop;
 use crate::{
@@ -253,7 +253,15 @@ impl Tracker {
         session.skew.offset_ms()
     }
 
-    fn take(&mut self, now: Millis, raw: &RawFix, fix: &Fix, afresh: bool, world: &World<'_>, effects: &mut Vec<Effect>) {
+    fn take(
+        &mut self,
+        now: Millis,
+        raw: &RawFix,
+        fix: &Fix,
+        afresh: bool,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
         let limits = world.limits.get(self.vehicle);
         let unit = fix.position().unit();
         let previous = self.newest.replace(fix.taken());

@@ -4,7 +4,8 @@ use crate::bytes::{Reader, Writer};
 use crate::fence::Presence;
 use crate::geo::Unit;
 use crate::{
-    Effect, Eta, EtaBasis, EtaCause, Fence, Forecast, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError, StopKind, TripId,
+    Effect, Eta, EtaBasis, EtaCause, Fence, Forecast, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError,
+    StopKind, TripId,
 };
 use smallvec::SmallVec;
 
@@ -78,7 +79,10 @@ impl Trip {
     pub(crate) fn foresee(&mut self, now: Millis, eta: &Eta) {
         self.newest = Some(*eta);
         let left_ms = eta.at.since_ms(now);
-        let due = self.forecasts.last().is_none_or(|last| left_ms as f64 <= last.at.since_ms(last.made) as f64 * NEXT_FORECAST);
+        let due = self
+            .forecasts
+            .last()
+            .is_none_or(|last| left_ms as f64 <= last.at.since_ms(last.made) as f64 * NEXT_FORECAST);
         if due && left_ms >= FORECAST_LEAST_MS && self.forecasts.len() < FORECASTS {
             self.forecasts.push(Forecast { made: now, at: eta.at, low: eta.low, high: eta.high, basis: eta.basis });
         }
@@ -86,8 +90,14 @@ impl Trip {
 
     /// What is to be said when the drop-off is reached at `arrived`; nothing if nothing had been foreseen.
     pub(crate) fn outcome(&mut self, arrived: Millis) -> Option<Effect> {
-        let forecasts: Box<[Forecast]> = std::mem::take(&mut self.forecasts).into_iter().filter(|one| one.made < arrived).collect();
-        (!forecasts.is_empty()).then_some(Effect::Outcome { trip: self.id, assignment: self.assignment, arrived, forecasts })
+        let forecasts: Box<[Forecast]> =
+            std::mem::take(&mut self.forecasts).into_iter().filter(|one| one.made < arrived).collect();
+        (!forecasts.is_empty()).then_some(Effect::Outcome {
+            trip: self.id,
+            assignment: self.assignment,
+            arrived,
+            forecasts,
+        })
     }
 
     /// Goes on to `target`, raising every phase on the way, in order. Nothing happens if it is there or beyond.
@@ -237,7 +247,8 @@ fn load_phase(r: &mut Reader<'_>) -> Result<Phase, RestoreError> {
 fn load_forecasts(r: &mut Reader<'_>) -> Result<SmallVec<[Forecast; FORECASTS]>, RestoreError> {
     let count = r.count("forecasts", FORECASTS)?;
     let one = |r: &mut Reader<'_>| {
-        let (made, at, low, high) = (r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?);
+        let (made, at, low, high) =
+            (r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?, r.time("forecasts")?);
         Ok(Forecast { made, at, low, high, basis: load_basis(r)? })
     };
     (0..count).map(|_| one(r)).collect()

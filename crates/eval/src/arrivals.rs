@@ -10,8 +10,8 @@ use std::sync::Arc;
 use wayfare_engine::learn::Learner;
 use wayfare_engine::roads::{Metric, Network};
 use wayfare_engine::{
-    Batch, City, Effect, Fence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, RawFix, Room, StopKind,
-    Tracker, TripId, Vehicle, World,
+    Batch, City, Effect, Fence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, RawFix, Room,
+    StopKind, Tracker, TripId, Vehicle, World,
 };
 
 use crate::report::Report;
@@ -113,7 +113,15 @@ fn half_of(rides: &[Ride<'_>]) -> usize {
 
 fn report(predictions: &[Prediction], half: usize, counted: usize, per_minute: f64, school: &School) -> Report {
     let columns = [
-        "trips", "MAPE", "standard error", "median error", "bias", "within 20 %", "within 2 min", "coverage of 80 %", "width / ETA",
+        "trips",
+        "MAPE",
+        "standard error",
+        "median error",
+        "bias",
+        "within 20 %",
+        "within 2 min",
+        "coverage of 80 %",
+        "width / ETA",
     ];
     let basis = if school.city.is_some() { "on roads" } else { "on straight lines" };
     let mut report = Report::new(format!("Arrivals of real trips, {basis}"), &columns);
@@ -127,7 +135,15 @@ fn report(predictions: &[Prediction], half: usize, counted: usize, per_minute: f
             let (mape, error) = pairs.mape();
             let coverage = inside as f64 / chosen.len().max(1) as f64;
             let values = [
-                chosen.len() as f64, mape, error, pairs.median_error(), pairs.bias(), pairs.within(0.2), pairs.within_s(120.0), coverage, width,
+                chosen.len() as f64,
+                mape,
+                error,
+                pairs.median_error(),
+                pairs.bias(),
+                pairs.within(0.2),
+                pairs.within_s(120.0),
+                coverage,
+                width,
             ];
             report.row(format!("{name}, at {:.0} %", fraction * 100.0), &values);
         }
@@ -210,7 +226,8 @@ impl<'a> Ride<'a> {
             altitude_m: None,
             mock: false,
         };
-        let batch = Batch { session: 1, seq: self.next as u64, sent: Some(point.taken()), fixes: std::slice::from_ref(&fix) };
+        let batch =
+            Batch { session: 1, seq: self.next as u64, sent: Some(point.taken()), fixes: std::slice::from_ref(&fix) };
         self.tracker.observe(point.taken(), batch, world, effects);
     }
 
@@ -218,7 +235,9 @@ impl<'a> Ride<'a> {
         let Counted { first, last } = counted;
         let at_s = self.trace.points[index].t_s;
         let real_s = (self.trace.points[last].t_s - at_s) as f64;
-        let here = |fraction: &f64| index == first + ((last - first) as f64 * fraction) as usize && last - index >= POINTS_LEFT;
+        let here = |fraction: &f64| {
+            index == first + ((last - first) as f64 * fraction) as usize && last - index >= POINTS_LEFT
+        };
         let eta = self.tracker.trips().next().and_then(|trip| trip.newest_eta.copied());
         let predict = |fraction: f64| {
             let eta = eta?;

@@ -51,7 +51,8 @@ pub fn evaluate_match(network: &Network, traces: &[Trace], reference: &Reference
                 newest += u64::from(lag0 == Some(*real));
                 later += u64::from(lag2 == Some(*real));
             }
-            let place: Position = believed.later.or(believed.newest).map_or(point.place, |(id, at)| network.place(id, at));
+            let place: Position =
+                believed.later.or(believed.newest).map_or(point.place, |(id, at)| network.place(id, at));
             let show = |way: Option<i64>| way.map_or(String::new(), |way| way.to_string());
             let (lat, lon) = (place.lat_deg(), place.lon_deg());
             let _ = writeln!(predictions, "{},{},{},{},{lat:.6},{lon:.6}", trace.id, point.t_s, show(lag0), show(lag2));

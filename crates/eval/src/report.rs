@@ -64,7 +64,8 @@ impl Report {
     pub fn json(&self) -> Value {
         let mut rows = Map::new();
         for (name, values) in &self.rows {
-            let cells = self.columns.iter().zip(values).map(|(column, value)| ((*column).to_owned(), Value::from(*value)));
+            let cells =
+                self.columns.iter().zip(values).map(|(column, value)| ((*column).to_owned(), Value::from(*value)));
             rows.insert(name.clone(), Value::Object(cells.collect()));
         }
         serde_json::json!({ "title": self.title, "rows": rows, "notes": self.notes })

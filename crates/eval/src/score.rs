@@ -17,7 +17,8 @@ impl Pairs {
     pub fn mape(&self) -> (f64, f64) {
         let errors: Vec<f64> = self.errors().collect();
         let mean = mean(&errors);
-        let variance = errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / (errors.len().max(2) - 1) as f64;
+        let variance =
+            errors.iter().map(|error| (error - mean).powi(2)).sum::<f64>() / (errors.len().max(2) - 1) as f64;
         (mean, (variance / errors.len().max(1) as f64).sqrt())
     }
 

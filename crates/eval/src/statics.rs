@@ -64,9 +64,17 @@ pub fn evaluate_static(network: &Network, rows: &[StaticRow]) -> (Report, String
         let _ = writeln!(predictions, "{},{way_m:.0},{seconds:.1}", row.id);
     }
     let columns = ["pairs", "median error", "within 10 %", "within 20 %", "MAPE", "bias"];
-    let mut report = Report::new(format!("Free-flow {} times against the reference", network.profile().code()), &columns);
+    let mut report =
+        Report::new(format!("Free-flow {} times against the reference", network.profile().code()), &columns);
     for (name, pairs) in [("time", &times), ("length", &lengths)] {
-        let values = [pairs.len() as f64, pairs.median_error(), pairs.within(0.1), pairs.within(0.2), pairs.mape().0, pairs.bias()];
+        let values = [
+            pairs.len() as f64,
+            pairs.median_error(),
+            pairs.within(0.1),
+            pairs.within(0.2),
+            pairs.mape().0,
+            pairs.bias(),
+        ];
         report.row(name, &values);
     }
     if times.len() < rows.len() {

@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod ids;
 pub mod messages;
 pub mod plan;
+pub mod polyline;
 pub mod state;
 pub mod topic;
 

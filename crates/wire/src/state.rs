@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use wayfare_engine::{Eta, EtaBasis, Marker, Millis, Position};
+use wayfare_engine::{Eta, Marker, Millis, Position, RouteLine};
 
 /// Names of fields. Which topic has which is in `PROTOCOL.md`, "Topics".
 pub mod field {
@@ -17,6 +17,8 @@ pub mod field {
     pub const POSITION: &str = "position";
     /// Arrival at the drop-off.
     pub const ETA: &str = "eta";
+    /// The way to the next stop; null when there is none to show.
+    pub const ROUTE: &str = "route";
     /// Stops the driver makes before this drop-off.
     pub const STOPS_LEFT: &str = "stops_left";
     /// Since when nothing was heard of the driver.
@@ -101,12 +103,13 @@ fn write_tenths(out: &mut Vec<u8>, tenths: u64) {
 
 /// Writes the value of `position`. All members are always there, so that a patch replaces the whole.
 pub fn write_position(out: &mut Vec<u8>, marker: &Marker) {
+    let (place, heading_deg) = marker.shown();
     out.extend_from_slice(b"{\"lat\":");
-    write_micro_degrees(out, micro(marker.position.lat_deg()));
+    write_micro_degrees(out, micro(place.lat_deg()));
     out.extend_from_slice(b",\"lon\":");
-    write_micro_degrees(out, micro(marker.position.lon_deg()));
+    write_micro_degrees(out, micro(place.lon_deg()));
     out.extend_from_slice(b",\"heading_deg\":");
-    match marker.heading_deg {
+    match heading_deg {
         Some(heading) => write_u64(out, u64::from(heading.round().rem_euclid(360.0) as u16)),
         None => out.extend_from_slice(b"null"),
     }
@@ -136,10 +139,26 @@ pub fn write_eta(out: &mut Vec<u8>, eta: &Eta) {
     out.extend_from_slice(b",\"distance_m\":");
     write_u64(out, eta.distance_m.max(0.0).round() as u64);
     out.extend_from_slice(b",\"basis\":\"");
-    out.extend_from_slice(match eta.basis {
-        EtaBasis::StraightLine => b"straight_line",
-    });
-    out.extend_from_slice(b"\"}");
+    out.extend_from_slice(eta.basis.code().as_bytes());
+    out.extend_from_slice(b"\",\"cause\":");
+    match eta.cause {
+        Some(cause) => {
+            out.push(b'"');
+            out.extend_from_slice(cause.code().as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+        None => out.extend_from_slice(b"null}"),
+    }
+}
+
+/// Writes the value of `route`: the way to the next stop as a polyline of precision 6, and its length.
+pub fn write_route(out: &mut Vec<u8>, line: &RouteLine) {
+    out.extend_from_slice(b"{\"polyline6\":");
+    // A polyline has backslashes in it: they need escaping.
+    write_string(out, &crate::polyline::encode(&line.points));
+    out.extend_from_slice(b",\"length_m\":");
+    write_u64(out, line.length_m.max(0.0).round() as u64);
+    out.push(b'}');
 }
 
 /// Writes a JSON string, escaped.

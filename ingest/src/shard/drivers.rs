@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use wayfare_bus::{Checkpoint, Event, EventKind, Lease, Leases, Members, Publisher};
-use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, Phase, RawFix, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
 use wayfare_wire::plan::PlanDoc;
 use wayfare_wire::state::field;
@@ -49,6 +49,10 @@ pub struct Views {
     pub operator: Publisher,
     /// The customer was last told a position.
     pub shown: bool,
+    /// A route was told, and not taken back.
+    pub routed: bool,
+    /// The same for the customer's view.
+    pub customer_routed: bool,
 }
 
 /// Why a driver cannot be taken over.
@@ -187,6 +191,8 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             state.look_over_conns();
             state.look_over_drivers();
+            let State { house, lessons, .. } = &mut *state;
+            house.atlas.teach(lessons);
             let renew = state.now_s().is_multiple_of(LEASE_MS as u32 / 3000);
             (if renew { state.leases() } else { Vec::new() }, state.idle_drivers())
         };
@@ -211,6 +217,7 @@ impl State {
     /// knows those it has.
     fn replay(&mut self, driver: DriverId, messages: &[KeptMessage]) {
         let house = std::sync::Arc::clone(&self.house);
+        let knowledge = house.atlas.knowledge();
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = Vec::new();
         let mut raw: Vec<RawFix> = Vec::new();
@@ -218,9 +225,11 @@ impl State {
             raw.clear();
             raw.extend(message.fixes.iter().map(|fix| fix.raw));
             let batch = Batch { session: message.session, seq: message.seq, sent: message.sent, fixes: &raw };
-            tracked.tracker.observe(message.received, batch, &house.world(), &mut effects);
+            tracked.tracker.observe(message.received, batch, &house.world(&knowledge, &self.room), &mut effects);
         }
-        let phases: Vec<PhaseEvent> = effects.iter().filter_map(phase_event).collect();
+        let found = effects.iter().enumerate();
+        let phases: Vec<PhaseEvent> =
+            found.filter_map(|(index, effect)| phase_event(effect, &effects[index + 1..])).collect();
         self.gather_phases(phases);
     }
 
@@ -242,7 +251,8 @@ impl State {
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = std::mem::take(&mut self.effects);
         let was_on_duty = tracked.tracker.on_duty();
-        tracked.tracker.apply_plan(now, plan, &house.world(), &mut effects);
+        let knowledge = house.atlas.knowledge();
+        tracked.tracker.apply_plan(now, plan, &house.world(&knowledge, &self.room), &mut effects);
         if let Some(since_ms) = duty_since_ms {
             tracked.tracker.extend_duty(Millis(since_ms));
         }
@@ -260,6 +270,8 @@ impl State {
                     customer: house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string()),
                     operator: house.bus.topics.publisher(&Topic::TripOps(trip.into()).to_string()),
                     shown: false,
+                    routed: false,
+                    customer_routed: false,
                 });
             }
         }
@@ -284,7 +296,8 @@ impl State {
         for driver in timeouts {
             let mut effects = std::mem::take(&mut self.effects);
             if let Some(tracked) = self.drivers.get_mut(&driver) {
-                tracked.tracker.on_timeout(now, &house.world(), &mut effects);
+                let knowledge = house.atlas.knowledge();
+                tracked.tracker.on_timeout(now, &house.world(&knowledge, &self.room), &mut effects);
                 tracked.changed = true;
                 tracked.kept_s = None;
             }
@@ -370,13 +383,25 @@ impl State {
     }
 }
 
-/// A phase as the log has it.
-pub fn phase_event(effect: &Effect) -> Option<PhaseEvent> {
+/// A phase as the log has it; `after` are the effects behind it, among which is what had been foreseen if it is an arrival.
+pub fn phase_event(effect: &Effect, after: &[Effect]) -> Option<PhaseEvent> {
     let Effect::Phase { trip, assignment, phase, at, ordinal } = effect else { return None };
+    let foreseen = after.iter().find_map(|effect| match effect {
+        Effect::Outcome { trip: arrived, forecasts, .. } if arrived == trip && *phase == Phase::Arrived => {
+            Some(forecasts)
+        }
+        _ => None,
+    });
     let trip = ids::Trip::from(*trip).to_string();
-    let payload = serde_json::json!({
+    let mut payload = serde_json::json!({
         "trip": trip, "assignment": assignment, "phase": phase.code(), "at_ms": at.0,
     });
+    if let Some(forecasts) = foreseen {
+        let one = |one: &wayfare_engine::Forecast| {
+            serde_json::json!([one.made.0, one.at.0, one.low.0, one.high.0, one.basis.code()])
+        };
+        payload["forecasts"] = forecasts.iter().map(one).collect();
+    }
     let number = (assignment << 16) | u64::from(*ordinal);
     Some(PhaseEvent { trip, number, payload: payload.to_string().into_bytes() })
 }

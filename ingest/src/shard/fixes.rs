@@ -17,6 +17,9 @@ use super::drivers::{Refused, Tracked, phase_event, write_checkpoint};
 use super::state::State;
 use crate::keep;
 
+/// Lessons kept for one second.
+const LESSONS_MOST: usize = 16_384;
+
 /// After how long to send again what there was no room for.
 const NO_ROOM_MS: u32 = 1000;
 
@@ -60,7 +63,8 @@ impl State {
         message.raw_fixes(now, &mut self.raw);
         let batch = Batch { session, seq, sent: message.message.sent_ms.map(Millis), fixes: &self.raw };
         let mut effects = std::mem::take(&mut self.effects);
-        tracked.tracker.observe(now, batch, &house.world(), &mut effects);
+        let knowledge = house.atlas.knowledge();
+        tracked.tracker.observe(now, batch, &house.world(&knowledge, &self.room), &mut effects);
         tracked.heard_s = now_s;
         self.carry_out(driver, &effects);
         self.gather(driver, session, message, &effects, now, to);
@@ -141,9 +145,17 @@ impl State {
 
     /// What the engine wants carried out, apart from verdicts: phases are gathered, everything else is told.
     pub fn carry_out(&mut self, driver: DriverId, effects: &[Effect]) {
-        for effect in effects {
-            if let Some(event) = phase_event(effect) {
-                self.note_phase(driver, event);
+        for (index, effect) in effects.iter().enumerate() {
+            match effect {
+                Effect::Phase { .. } => {
+                    if let Some(event) = phase_event(effect, &effects[index + 1..]) {
+                        self.note_phase(driver, event);
+                    }
+                }
+                // The same driver gives one every few hundred metres; what is too much is as good as what is there.
+                Effect::Lesson(lesson) if self.lessons.len() < LESSONS_MOST => self.lessons.push(*lesson),
+                Effect::Outcome { arrived, forecasts, .. } => self.counters.foreseen(*arrived, forecasts),
+                _ => {}
             }
         }
         self.tell(driver, effects);

@@ -8,7 +8,8 @@ use ahash::AHashMap;
 use slab::Slab;
 use tokio::sync::Notify;
 use wayfare_bus::{Fields, Lease};
-use wayfare_engine::{DriverId, Effect, RawFix, Verdict};
+use wayfare_engine::learn::Lesson;
+use wayfare_engine::{DriverId, Effect, RawFix, Room, Verdict};
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
 use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::messages::Bye;
@@ -75,6 +76,10 @@ pub struct State {
     pub verdicts: Vec<Verdict>,
     pub position: Vec<u8>,
     pub fields: Fields,
+    /// Room of this thread for looking roads up.
+    pub room: Room,
+    /// What was found out about driving since it was last handed over.
+    pub lessons: Vec<Lesson>,
     pub next_tag: u64,
     started: Instant,
     generations: u32,
@@ -105,6 +110,8 @@ impl State {
             verdicts: Vec::new(),
             position: Vec::new(),
             fields: Fields::new(),
+            room: Room::default(),
+            lessons: Vec::new(),
             next_tag: 0,
             started: Instant::now(),
             generations: 0,

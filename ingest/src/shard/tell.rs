@@ -1,9 +1,9 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
-use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, TripView};
+use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, RouteChange, RouteLine, TripView};
 use wayfare_wire::messages::drive::ToDriver;
-use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_string, write_u64};
+use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_route, write_string, write_u64};
 
 use super::drivers::Tracked;
 use super::state::State;
@@ -29,12 +29,13 @@ impl State {
                 Effect::Eta { .. } => news.etas = true,
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
-                Effect::Judged { .. } => {}
+                Effect::Judged { .. } | Effect::Lesson(_) | Effect::Outcome { .. } => {}
             }
         }
         if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {
             return;
         }
+        let route = self.route_news(driver);
         self.position.clear();
         if let Some(marker) = &news.marker {
             write_position(&mut self.position, marker);
@@ -51,8 +52,10 @@ impl State {
             if news.marker.is_some() {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
             }
-            publish(&views.operator, fields, fence, counters);
             let visible = is_visible(trip.phase);
+            let line = route.as_ref().map(|line| line.as_ref().filter(|line| line.trip == trip.id));
+            tell_route(fields, line, &mut views.routed);
+            publish(&views.operator, fields, fence, counters);
             if !visible || (news.marker.is_none() && !views.shown) {
                 common(fields, &news, &trip, phase, eta);
                 // The phase in which the courier comes into view brings the position along, wherever it was told first.
@@ -63,7 +66,10 @@ impl State {
                     None => {}
                 }
                 views.shown = marker.is_some();
+                // Whoever may not see the courier may not see where it is going.
+                tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer_routed);
             } else {
+                views.customer_routed = line.map_or(views.customer_routed, |line| line.is_some());
                 views.shown = true;
             }
             publish(&views.customer, fields, fence, counters);
@@ -74,6 +80,22 @@ impl State {
         }
         silence(fields, &news);
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+    }
+
+    /// What became of the way to the next stop; nothing is drawn unless somebody looks at one of the driver's trips.
+    fn route_news(&mut self, driver: DriverId) -> Option<Option<RouteLine>> {
+        let house = std::sync::Arc::clone(&self.house);
+        let tracked = self.drivers.get_mut(&driver)?;
+        let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest());
+        if !watched {
+            return None;
+        }
+        let knowledge = house.atlas.knowledge();
+        match tracked.tracker.route_change(&house.world(&knowledge, &self.room)) {
+            RouteChange::Same => None,
+            RouteChange::Drawn(line) => Some(Some(line)),
+            RouteChange::Gone => Some(None),
+        }
     }
 
     /// Tells the whole of what a tracker knows, as after a restart: the topics were made anew.
@@ -152,6 +174,16 @@ fn common(fields: &mut Fields, news: &News, trip: &TripView<'_>, phase: bool, et
         None => {}
     }
     silence(fields, news);
+}
+
+/// Tells a new route, or takes back one that no longer leads anywhere; `None`: nothing changed.
+fn tell_route(fields: &mut Fields, line: Option<Option<&RouteLine>>, routed: &mut bool) {
+    match line {
+        Some(Some(line)) => drop(fields.set(field::ROUTE, |out| write_route(out, line))),
+        Some(None) if *routed => drop(fields.set_null(field::ROUTE)),
+        _ => return,
+    }
+    *routed = line.flatten().is_some();
 }
 
 fn silence(fields: &mut Fields, news: &News) {

@@ -62,7 +62,7 @@ impl Circle {
 mod tests {
     use super::*;
     use wayfare_engine::{
-        Batch, Effect, Fence, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, StopKind, StraightLine, Tracker,
+        Batch, Effect, Fence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Room, StopKind, Tracker,
         TripId, Vehicle, Verdict, World,
     };
 
@@ -70,8 +70,8 @@ mod tests {
     #[track_caller]
     fn check(step_ms: i64, count: i64) {
         const START_MS: i64 = 1_800_000_000_000;
-        let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-        let world = World::new(&limits, &eta);
+        let (limits, knowledge, room) = (LimitsTable::default(), Knowledge::default(), Room::default());
+        let world = World::new(&limits, &knowledge, &room);
         let circle = Circle::new(7);
         let stop = |kind, position| PlanStop {
             trip: TripId(1),

@@ -69,9 +69,8 @@ impl Calibration {
         let model_s = model_s.max(0.0);
         // Between the middles of two buckets their words are mixed, so that nothing jumps at a border.
         let (low, high, share) = between(model_s);
-        let mix = |of: &dyn Fn(&Bucket) -> f32| {
-            of(&self.buckets[low]) * (1.0 - share) + of(&self.buckets[high]) * share
-        };
+        let mix =
+            |of: &dyn Fn(&Bucket) -> f32| of(&self.buckets[low]) * (1.0 - share) + of(&self.buckets[high]) * share;
         let correction = self.all.mean(at, ALL_PRIOR, HALF_LIFE_S)
             + mix(&|bucket| bucket.correction.mean(at, BUCKET_PRIOR, HALF_LIFE_S));
         let median_s = model_s * correction.exp();
@@ -145,7 +144,8 @@ fn middle_s(bucket: usize) -> f32 {
 /// The two buckets whose middles enclose a time, and how far it is on the way from one to the other.
 fn between(model_s: f32) -> (usize, usize, f32) {
     let own = bucket_of(model_s);
-    let (low, high) = if model_s < middle_s(own) { (own.saturating_sub(1), own) } else { (own, (own + 1).min(BUCKETS - 1)) };
+    let (low, high) =
+        if model_s < middle_s(own) { (own.saturating_sub(1), own) } else { (own, (own + 1).min(BUCKETS - 1)) };
     if low == high {
         return (own, own, 0.0);
     }

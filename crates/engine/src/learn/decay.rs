@@ -1,8 +1,8 @@
 //! An average that forgets, and does not believe what is far out.
 
 use crate::Millis;
-use crate::bytes::{Reader, Writer};
 use crate::RestoreError;
+use crate::bytes::{Reader, Writer};
 
 /// Weighted mean of residuals with exponential forgetting.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -173,7 +173,9 @@ impl SpeedField {
     /// The factor of the whole city now, as a metric shows it.
     #[must_use]
     pub fn city_factor(&self, at: Millis) -> f32 {
-        Self::factor(self.habit[hour_of_week(at)].mean(at, HABIT_PRIOR_S, HABIT_S) + self.city.mean(at, CITY_PRIOR_S, LIVE_S))
+        Self::factor(
+            self.habit[hour_of_week(at)].mean(at, HABIT_PRIOR_S, HABIT_S) + self.city.mean(at, CITY_PRIOR_S, LIVE_S),
+        )
     }
 
     /// Seconds of driving, forgotten by halves, that the live part rests on.

@@ -1,6 +1,5 @@
 //! From an extract to a network: pieces between junctions, their times, the part where all can reach all, and the order.
 
-
 use h3o::{CellIndex, LatLng, Resolution};
 
 use super::geometry::{self, Bounds, bearing_deg, distance_m};
@@ -381,7 +380,15 @@ impl Draft {
                     bearing_deg: self.end_bearings(street).1,
                 };
                 let way = self.pieces[street.shape as usize].on_the_way;
-                let seconds = penalty_s(profile, arrival, usize::from(arms[head]), strongest[head], &departures, self.marks[head], way);
+                let seconds = penalty_s(
+                    profile,
+                    arrival,
+                    usize::from(arms[head]),
+                    strongest[head],
+                    &departures,
+                    self.marks[head],
+                    way,
+                );
                 (seconds * 1000.0).clamp(0.0, 65_000.0) as u16
             })
             .collect();
@@ -392,8 +399,12 @@ impl Draft {
 
     /// Direction of travel at the beginning and at the end of a street, degrees.
     fn end_bearings(&self, street: &Street) -> (f32, f32) {
-        let (from, to) = (self.shape_first[street.shape as usize] as usize, self.shape_first[street.shape as usize + 1] as usize);
-        let (first, last) = (bearing_deg(self.points[from], self.points[from + 1]), bearing_deg(self.points[to - 2], self.points[to - 1]));
+        let (from, to) =
+            (self.shape_first[street.shape as usize] as usize, self.shape_first[street.shape as usize + 1] as usize);
+        let (first, last) = (
+            bearing_deg(self.points[from], self.points[from + 1]),
+            bearing_deg(self.points[to - 2], self.points[to - 1]),
+        );
         if street.against { ((last + 180.0) % 360.0, (first + 180.0) % 360.0) } else { (first, last) }
     }
 
@@ -437,7 +448,8 @@ impl Draft {
         let mut sorted: Vec<(u32, u32)> = arcs.iter().map(|(tail, street)| (ranked(*tail), *street)).collect();
         sorted.sort_unstable();
         let mut new_id = vec![NONE; streets.len()];
-        let (mut made, mut arc_streets, mut arc_first, mut more_tails) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut made, mut arc_streets, mut arc_first, mut more_tails) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (tail, street) in &sorted {
             while arc_first.len() <= *tail as usize {
                 arc_first.push(arc_streets.len() as u32);
@@ -458,10 +470,12 @@ impl Draft {
 
         // Shapes that are still used, in the order of the streets.
         let mut shapes: Map<u32, u32> = Map::default();
-        let (mut shape_first, mut points, mut along_m, mut shape_streets) = (vec![0], Vec::new(), Vec::new(), Vec::new());
+        let (mut shape_first, mut points, mut along_m, mut shape_streets) =
+            (vec![0], Vec::new(), Vec::new(), Vec::new());
         for (id, street) in made.iter_mut().enumerate() {
             let shape = *shapes.entry(street.shape).or_insert_with(|| {
-                let range = self.shape_first[street.shape as usize] as usize..self.shape_first[street.shape as usize + 1] as usize;
+                let range = self.shape_first[street.shape as usize] as usize
+                    ..self.shape_first[street.shape as usize + 1] as usize;
                 points.extend_from_slice(&self.points[range.clone()]);
                 along_m.extend_from_slice(&self.along_m[range]);
                 shape_first.push(points.len() as u32);
@@ -469,15 +483,29 @@ impl Draft {
                 shape_streets.len() as u32 - 1
             });
             street.shape = shape;
-            street.reverse = if street.reverse != NONE && kept[street.reverse as usize] { new_id[street.reverse as usize] } else { NONE };
+            street.reverse = if street.reverse != NONE && kept[street.reverse as usize] {
+                new_id[street.reverse as usize]
+            } else {
+                NONE
+            };
             shape_streets[shape as usize][usize::from(street.against)] = id as u32;
         }
         let mut junctions = vec![[0; 2]; places.len()];
         for (at, place) in places.iter().enumerate() {
             junctions[rank[at] as usize] = *place;
         }
-        Network::put_together(Parts { junctions, streets: made, arc_first, arc_streets, more_tails, shape_first, points, along_m, shape_streets })
-            .map_err(|_| BuildError::BadOrder)
+        Network::put_together(Parts {
+            junctions,
+            streets: made,
+            arc_first,
+            arc_streets,
+            more_tails,
+            shape_first,
+            points,
+            along_m,
+            shape_streets,
+        })
+        .map_err(|_| BuildError::BadOrder)
     }
 }
 
@@ -497,7 +525,17 @@ pub(crate) struct Parts {
 impl Network {
     /// Builds hierarchy, R-tree and box over parts that fit each other.
     pub(crate) fn put_together(parts: Parts) -> Result<Self, super::hierarchy::BadOrder> {
-        let Parts { junctions, streets, arc_first, arc_streets, more_tails, shape_first, points, along_m, shape_streets } = parts;
+        let Parts {
+            junctions,
+            streets,
+            arc_first,
+            arc_streets,
+            more_tails,
+            shape_first,
+            points,
+            along_m,
+            shape_streets,
+        } = parts;
         let tails = (0..junctions.len() as u32).flat_map(|tail| {
             let (from, to) = (arc_first[tail as usize], arc_first[tail as usize + 1]);
             (from..to).map(move |arc| (tail, arc))
@@ -539,7 +577,11 @@ fn town_cell([lat, lon]: [i32; 2]) -> Option<CellIndex> {
 
 /// Arcs and streets of the largest component. Streets that lead there and back are marked as its core; others hang on it one way
 /// only, as at the border of an extract: fixes are matched on them, but no stop is put there.
-fn largest_component(junctions: usize, streets: &mut [Street], mut arcs: Vec<(u32, u32)>) -> (Vec<(u32, u32)>, Vec<bool>) {
+fn largest_component(
+    junctions: usize,
+    streets: &mut [Street],
+    mut arcs: Vec<(u32, u32)>,
+) -> (Vec<(u32, u32)>, Vec<bool>) {
     arcs.sort_unstable();
     let first: Vec<u32> = (0..=junctions as u32).map(|v| arcs.partition_point(|(tail, _)| *tail < v) as u32).collect();
     let heads: Vec<u32> = arcs.iter().map(|(_, street)| streets[*street as usize].head).collect();
@@ -570,8 +612,13 @@ fn bounds_of(points: &[[i32; 2]]) -> Bounds {
     }
     let lon = |off: i32| {
         let deg = (f64::from(origin[1]) + f64::from(off)) / 1e7;
-        if deg > 180.0 { deg - 360.0 } else if deg < -180.0 { deg + 360.0 } else { deg }
+        if deg > 180.0 {
+            deg - 360.0
+        } else if deg < -180.0 {
+            deg + 360.0
+        } else {
+            deg
+        }
     };
     Bounds { south: f64::from(south) / 1e7, north: f64::from(north) / 1e7, west: lon(west), east: lon(east) }
 }
-

@@ -46,7 +46,9 @@ pub enum InvalidRoads {
         known: u16,
     },
     /// They end too early, or too late.
-    #[error("the roads file is cut off or has something behind it: {found} bytes in place of {expected}; copy or build it again")]
+    #[error(
+        "the roads file is cut off or has something behind it: {found} bytes in place of {expected}; copy or build it again"
+    )]
     Length {
         /// Bytes there are.
         found: u64,
@@ -168,7 +170,10 @@ impl Network {
                 Some(length) if bytes.starts_with(MAGIC) => u64::from_le_bytes(length),
                 _ => return Err(InvalidRoads::Foreign),
             };
-            let end = usize::try_from(length).ok().and_then(|length| length.checked_add(HEAD)).filter(|end| *end <= bytes.len());
+            let end = usize::try_from(length)
+                .ok()
+                .and_then(|length| length.checked_add(HEAD))
+                .filter(|end| *end <= bytes.len());
             // One that is too short says so itself.
             let (one, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             networks.push(Self::decode(one)?);
@@ -231,7 +236,8 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
         let mut point = [0; 2];
         for (axis, most) in [(0, 900_000_000), (1, 1_800_000_000)] {
             last[axis] = last[axis].checked_add(r.int("coordinates")?).ok_or(nonsense)?;
-            point[axis] = i32::try_from(last[axis]).ok().filter(|value| value.unsigned_abs() <= most).ok_or(nonsense)?;
+            point[axis] =
+                i32::try_from(last[axis]).ok().filter(|value| value.unsigned_abs() <= most).ok_or(nonsense)?;
         }
         Ok(point)
     };
@@ -312,5 +318,15 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
     if first != arcs || arc_first[0] != 0 || !more_tails.is_sorted() {
         return Err(InvalidRoads::Nonsense { part: "arcs" });
     }
-    Ok(Parts { junctions: places, streets: made, arc_first, arc_streets, more_tails, shape_first, points, along_m, shape_streets })
+    Ok(Parts {
+        junctions: places,
+        streets: made,
+        arc_first,
+        arc_streets,
+        more_tails,
+        shape_first,
+        points,
+        along_m,
+        shape_streets,
+    })
 }

@@ -82,7 +82,13 @@ pub(crate) fn penalty_s(
     on_the_way + toll + at_junction_s(arrival, arms, strongest, departures, marks)
 }
 
-fn at_junction_s(arrival: Arrival, arms: usize, strongest: RoadClass, departures: &[Departure], marks: NodeMarks) -> f32 {
+fn at_junction_s(
+    arrival: Arrival,
+    arms: usize,
+    strongest: RoadClass,
+    departures: &[Departure],
+    marks: NodeMarks,
+) -> f32 {
     if marks.signals {
         return SIGNALS_S;
     }
@@ -108,7 +114,8 @@ fn at_junction_s(arrival: Arrival, arms: usize, strongest: RoadClass, departures
     } else {
         PASS_S
     };
-    let straight = departures.iter().any(|on| super::geometry::angle_deg(on.bearing_deg, arrival.bearing_deg) <= STRAIGHT_DEG);
+    let straight =
+        departures.iter().any(|on| super::geometry::angle_deg(on.bearing_deg, arrival.bearing_deg) <= STRAIGHT_DEG);
     let turn = if straight || into_roundabout { 0.0 } else { TURN_S };
     crossing + (base + turn) * if arrival.tagged { TAGGED } else { 1.0 }
 }

@@ -148,7 +148,8 @@ impl Label {
         }
         ends.sort_unstable_by_key(|(tail, _)| *tail);
         for (tail, cost) in ends {
-            let known = chains.iter_mut().find(|chain| network.hierarchy.common_ancestor(chain.junction, tail) == Some(tail));
+            let known =
+                chains.iter_mut().find(|chain| network.hierarchy.common_ancestor(chain.junction, tail) == Some(tail));
             match known {
                 Some(chain) => chain.offer(network, tail, cost),
                 None => {

@@ -145,7 +145,12 @@ impl Matcher {
     /// Takes in a fix, not older than the last. Gives where the driver is now, and where it was two layers ago.
     ///
     /// A few microseconds at a fix every second, some ten at one every 15 s.
-    pub fn step(&mut self, network: &Network, sight: &Sight, room: &mut MatchRoom) -> (Option<Matched>, Option<Confirmed>) {
+    pub fn step(
+        &mut self,
+        network: &Network,
+        sight: &Sight,
+        room: &mut MatchRoom,
+    ) -> (Option<Matched>, Option<Confirmed>) {
         if self.network != network.content_hash() {
             *self = Self { network: network.content_hash(), ..Self::default() };
         }
@@ -204,7 +209,8 @@ impl Matcher {
         let nothing = Layer::default();
         let last = self.layers.last().unwrap_or(&nothing);
         let straight_m = last.place.map_or(0.0, |place| place.unit().chord_m(sight.place.unit())) as f32;
-        let reach = Reach { per_m: 1.0 / DETOUR_M, junction: JUNCTION, turn_back: TURN_BACK, most_m: 2.0 * straight_m + 250.0 };
+        let reach =
+            Reach { per_m: 1.0 / DETOUR_M, junction: JUNCTION, turn_back: TURN_BACK, most_m: 2.0 * straight_m + 250.0 };
         wave.begin();
         for (source, hypothesis) in last.hypotheses.iter().enumerate() {
             let street = &network.streets[hypothesis.street as usize];
@@ -242,7 +248,8 @@ impl Matcher {
             };
             let joined = if last.hypotheses.is_empty() { Some(alone) } else { best };
             // The wave charges every metre; a way shorter than the fixes are apart is as unlikely as one that is longer.
-            let short_m = joined.map_or(0.0, |one| if one.back == ALONE { 0.0 } else { (straight_m - one.way_m).max(0.0) });
+            let short_m =
+                joined.map_or(0.0, |one| if one.back == ALONE { 0.0 } else { (straight_m - one.way_m).max(0.0) });
             let cost = emission(sight, candidate) + 2.0 * short_m * reach.per_m;
             hypotheses.extend(joined.map(|one| Hypothesis { cost: one.cost + cost, ..one }));
         }
@@ -271,15 +278,28 @@ impl Matcher {
         let (place, bearing_deg) = network.place_on(StreetId(best.street), best.offset_m);
         let distance_m = room.found.iter().find(|candidate| candidate.street.0 == best.street)?.distance_m;
         let confidence = 1.0 / all;
-        Some(Matched { street: StreetId(best.street), offset_m: best.offset_m, place, bearing_deg, distance_m, confidence })
+        Some(Matched {
+            street: StreetId(best.street),
+            offset_m: best.offset_m,
+            place,
+            bearing_deg,
+            distance_m,
+            confidence,
+        })
     }
 
     /// The layer two back, once there is one, with the way to it.
     fn confirmed(&self) -> Option<Confirmed> {
         let (layer, hypothesis) = self.trace(2)?;
         let before = (self.layers.len() > 3 && hypothesis.back != ALONE).then(|| &self.layers[self.layers.len() - 4]);
-        let since = before.map(|before| Driven { from: before.taken, way_m: hypothesis.way_m, free_ms: hypothesis.free_ms });
-        Some(Confirmed { street: StreetId(hypothesis.street), offset_m: hypothesis.offset_m, taken: layer.taken, since })
+        let since =
+            before.map(|before| Driven { from: before.taken, way_m: hypothesis.way_m, free_ms: hypothesis.free_ms });
+        Some(Confirmed {
+            street: StreetId(hypothesis.street),
+            offset_m: hypothesis.offset_m,
+            taken: layer.taken,
+            since,
+        })
     }
 
     fn trace(&self, lag: usize) -> Option<(&Layer, &Hypothesis)> {

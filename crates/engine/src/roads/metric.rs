@@ -57,12 +57,18 @@ impl Metric {
     /// caller's thread; nothing is allocated once the metric has been used for this network.
     ///
     /// For every junction, lower triangles are relaxed from the lowest up, which makes every arc as short as the roads below it allow.
-    pub fn reweight(&mut self, network: &Network, number: u64, mut time_ms: impl FnMut(super::StreetId, &super::Street) -> u32) {
+    pub fn reweight(
+        &mut self,
+        network: &Network,
+        number: u64,
+        mut time_ms: impl FnMut(super::StreetId, &super::Street) -> u32,
+    ) {
         let hierarchy = &network.hierarchy;
         self.number = number;
         self.street_ms.clear();
         let times = network.streets.iter().enumerate();
-        self.street_ms.extend(times.map(|(id, street)| time_ms(super::StreetId(id as u32), street).clamp(1, 1_000_000_000)));
+        self.street_ms
+            .extend(times.map(|(id, street)| time_ms(super::StreetId(id as u32), street).clamp(1, 1_000_000_000)));
         self.up.reset(hierarchy.arc_count());
         self.down.reset(hierarchy.arc_count());
         for (street, place) in network.arc_streets.iter().zip(&hierarchy.of_road) {
@@ -119,7 +125,8 @@ impl Metric {
     /// Pours in what the field knows at `at`: see [`Metric::reweight`].
     pub fn reweight_live(&mut self, network: &Network, number: u64, speeds: &SpeedField, at: Millis) {
         let known = network.speed_cells();
-        let kinds: Vec<f32> = RoadClass::ALL.iter().map(|class| speeds.log_kind(at, RoadKind::Street(*class))).collect();
+        let kinds: Vec<f32> =
+            RoadClass::ALL.iter().map(|class| speeds.log_kind(at, RoadKind::Street(*class))).collect();
         let mut factors = Vec::with_capacity(known.cells.len() * kinds.len());
         for cell in &known.cells {
             let place = speeds.log_cell(at, *cell);

@@ -213,7 +213,10 @@ impl Extract {
 
     /// Takes a node that is wanted.
     pub fn add_node(&mut self, node: &OsmNode<'_>) {
-        if !self.wants_node(node.id) || node.lat_e7.unsigned_abs() > 900_000_000 || node.lon_e7.unsigned_abs() > 1_800_000_000 {
+        if !self.wants_node(node.id)
+            || node.lat_e7.unsigned_abs() > 900_000_000
+            || node.lon_e7.unsigned_abs() > 1_800_000_000
+        {
             return;
         }
         if self.places.insert(node.id, (node.lat_e7, node.lon_e7)).is_none() {

@@ -176,7 +176,11 @@ impl Network {
                 push(super::geometry::position(lat, lon));
             }
         };
-        if street.against { range.rev().for_each(&mut inner) } else { range.for_each(&mut inner) }
+        if street.against {
+            range.rev().for_each(&mut inner)
+        } else {
+            range.for_each(&mut inner)
+        }
         push(self.place_on(id, to_m).0);
     }
 

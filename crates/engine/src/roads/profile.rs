@@ -78,17 +78,17 @@ pub(crate) struct Judged {
 /// Speed of cars in km/h by class where no limit is tagged: in the country, in town. Fitted once, to two cities together.
 const CAR_KMH: [(f32, f32); 12] = [
     (105.0, 92.0), // motorway
-    (90.0, 75.0), // trunk
-    (80.0, 64.0), // primary
-    (65.0, 54.0), // secondary
-    (55.0, 46.0), // tertiary
-    (42.0, 38.0), // unclassified
-    (42.0, 36.0), // residential
-    (25.0, 18.0), // living street
-    (20.0, 18.0), // service
-    (15.0, 12.0), // track
-    (8.0, 8.0), // path
-    (15.0, 15.0), // ferry
+    (90.0, 75.0),  // trunk
+    (80.0, 64.0),  // primary
+    (65.0, 54.0),  // secondary
+    (55.0, 46.0),  // tertiary
+    (42.0, 38.0),  // unclassified
+    (42.0, 36.0),  // residential
+    (25.0, 18.0),  // living street
+    (20.0, 18.0),  // service
+    (15.0, 12.0),  // track
+    (8.0, 8.0),    // path
+    (15.0, 15.0),  // ferry
 ];
 /// Ramps are bent: this share of their class's speed.
 const CAR_LINK: f32 = 0.75;
@@ -164,10 +164,27 @@ impl Profile {
         match self {
             Self::Car => matches!(
                 barrier,
-                "bollard" | "block" | "cycle_barrier" | "kissing_gate" | "stile" | "turnstile" | "chain" | "jersey_barrier"
-                    | "log" | "debris" | "full-height_turnstile" | "motorcycle_barrier" | "planter" | "bus_trap" | "sump_buster" | "wall" | "fence"
+                "bollard"
+                    | "block"
+                    | "cycle_barrier"
+                    | "kissing_gate"
+                    | "stile"
+                    | "turnstile"
+                    | "chain"
+                    | "jersey_barrier"
+                    | "log"
+                    | "debris"
+                    | "full-height_turnstile"
+                    | "motorcycle_barrier"
+                    | "planter"
+                    | "bus_trap"
+                    | "sump_buster"
+                    | "wall"
+                    | "fence"
             ),
-            Self::Bicycle => matches!(barrier, "stile" | "turnstile" | "full-height_turnstile" | "debris" | "wall" | "fence"),
+            Self::Bicycle => {
+                matches!(barrier, "stile" | "turnstile" | "full-height_turnstile" | "debris" | "wall" | "fence")
+            }
             Self::Foot => matches!(barrier, "wall" | "fence"),
         }
     }
@@ -176,7 +193,17 @@ impl Profile {
 fn is_shut(access: &str) -> bool {
     matches!(
         access,
-        "no" | "private" | "agricultural" | "forestry" | "military" | "emergency" | "psv" | "bus" | "taxi" | "permit" | "residents" | "use_sidepath"
+        "no" | "private"
+            | "agricultural"
+            | "forestry"
+            | "military"
+            | "emergency"
+            | "psv"
+            | "bus"
+            | "taxi"
+            | "permit"
+            | "residents"
+            | "use_sidepath"
     )
 }
 
@@ -221,7 +248,11 @@ impl Facts<'_> {
             let share = if self.link { CAR_LINK } else { 1.0 };
             let untagged = Pace { country_kmh: country_kmh * share, town_kmh: town_kmh * share, tagged: false };
             let limit = self.tags.get(limit_key).or_else(|| self.tags.get("maxspeed")).and_then(speed_kmh);
-            let zone = || ["maxspeed:type", "source:maxspeed", "zone:maxspeed"].iter().find_map(|key| speed_kmh(self.tags.get(key)?));
+            let zone = || {
+                ["maxspeed:type", "source:maxspeed", "zone:maxspeed"]
+                    .iter()
+                    .find_map(|key| speed_kmh(self.tags.get(key)?))
+            };
             let driven = LIMIT_DRIVEN[self.class as usize];
             let pace = match limit.or_else(zone) {
                 Some(kmh) if !self.link => Pace { tagged: true, ..Pace::flat(kmh * driven) },
@@ -241,8 +272,10 @@ impl Facts<'_> {
 
     fn bicycle(&self) -> Option<Passage> {
         let dismount = self.tags.is("bicycle", "dismount");
-        let pushed = dismount || matches!(self.highway, "footway" | "pedestrian" | "corridor") && self.tags.get("bicycle").is_none();
-        let by_default = self.class != RoadClass::Motorway && self.highway != "steps" && !self.tags.is("motorroad", "yes");
+        let pushed = dismount
+            || matches!(self.highway, "footway" | "pedestrian" | "corridor") && self.tags.get("bicycle").is_none();
+        let by_default =
+            self.class != RoadClass::Motorway && self.highway != "steps" && !self.tags.is("motorroad", "yes");
         if self.class == RoadClass::Motorway || !Profile::Bicycle.access(self.tags).unwrap_or(by_default) {
             return None;
         }
@@ -254,7 +287,8 @@ impl Facts<'_> {
             None => (true, true),
         };
         let contraflow = self.tags.0.iter().any(|(key, value)| {
-            key.starts_with("cycleway") && (value.starts_with("opposite") || key.ends_with(":oneway") && matches!(*value, "no" | "-1"))
+            key.starts_with("cycleway")
+                && (value.starts_with("opposite") || key.ends_with(":oneway") && matches!(*value, "no" | "-1"))
         });
         if contraflow || pushed && !self.roundabout {
             (forward, backward) = (true, true);
@@ -313,7 +347,10 @@ impl Facts<'_> {
             _ => f32::INFINITY,
         };
         let surface = match self.tags.get("surface") {
-            Some("cobblestone" | "unhewn_cobblestone" | "gravel" | "fine_gravel" | "pebblestone" | "unpaved" | "wood" | "metal") => rough,
+            Some(
+                "cobblestone" | "unhewn_cobblestone" | "gravel" | "fine_gravel" | "pebblestone" | "unpaved" | "wood"
+                | "metal",
+            ) => rough,
             Some("ground" | "dirt" | "earth" | "grass" | "grass_paver" | "rock" | "Dirt") => soft,
             Some("mud" | "sand" | "snow" | "ice") => loose,
             _ => f32::INFINITY,
@@ -375,7 +412,10 @@ mod tests {
         check(&[("highway", "primary"), ("motorroad", "yes")], [(64.0, 64.0), SHUT, SHUT]);
         check(&[("highway", "proposed")], [SHUT; 3]);
         check(&[("highway", "track")], [SHUT, (12.0, 12.0), (5.0, 5.0)]);
-        check(&[("highway", "track"), ("motor_vehicle", "yes"), ("tracktype", "grade5")], [(12.0, 12.0), (8.0, 8.0), (5.0, 5.0)]);
+        check(
+            &[("highway", "track"), ("motor_vehicle", "yes"), ("tracktype", "grade5")],
+            [(12.0, 12.0), (8.0, 8.0), (5.0, 5.0)],
+        );
     }
 
     #[test]
@@ -383,7 +423,10 @@ mod tests {
         check(&[("highway", "service"), ("access", "private")], [SHUT; 3]);
         check(&[("highway", "service"), ("access", "no"), ("motorcar", "yes")], [(18.0, 18.0), SHUT, SHUT]);
         check(&[("highway", "residential"), ("motor_vehicle", "no")], [SHUT, (17.0, 17.0), (5.0, 5.0)]);
-        check(&[("highway", "residential"), ("motor_vehicle", "destination")], [(36.0, 36.0), (17.0, 17.0), (5.0, 5.0)]);
+        check(
+            &[("highway", "residential"), ("motor_vehicle", "destination")],
+            [(36.0, 36.0), (17.0, 17.0), (5.0, 5.0)],
+        );
         check(&[("highway", "footway"), ("access", "yes")], [SHUT, (5.0, 5.0), (5.0, 5.0)]);
         check(&[("highway", "residential"), ("bicycle", "dismount")], [(30.0, 30.0), (5.0, 5.0), (5.0, 5.0)]);
     }

@@ -137,7 +137,10 @@ impl Network {
         let (from, to) = (f64::from(self.along_m[at]), f64::from(self.along_m[at + 1]));
         let along_m = (from + (to - from) * spot.share) as f32;
         let between = |a: i32, b: i32| a + (f64::from(b.wrapping_sub(a)) * spot.share).round() as i32;
-        let place = position(between(a[0], b[0]), lon_diff_e7(a[1], 0) + (f64::from(lon_diff_e7(b[1], a[1])) * spot.share).round() as i32);
+        let place = position(
+            between(a[0], b[0]),
+            lon_diff_e7(a[1], 0) + (f64::from(lon_diff_e7(b[1], a[1])) * spot.share).round() as i32,
+        );
         let bearing = bearing_deg(a, b);
         for (against, street) in self.shape_streets[spot.shape as usize].into_iter().enumerate() {
             if street == NONE {

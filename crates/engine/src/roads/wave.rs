@@ -95,7 +95,13 @@ impl Wave {
     }
 
     /// Spreads until `wanted` streets that `is_wanted` have been entered, or everything within reach.
-    pub(crate) fn spread(&mut self, network: &Network, reach: Reach, mut wanted: usize, is_wanted: impl Fn(u32) -> bool) {
+    pub(crate) fn spread(
+        &mut self,
+        network: &Network,
+        reach: Reach,
+        mut wanted: usize,
+        is_wanted: impl Fn(u32) -> bool,
+    ) {
         while let Some(entry) = self.heap.pop() {
             if self.find(entry.street).is_some() {
                 continue;
