@@ -7,6 +7,7 @@ use crate::Vehicle;
 use crate::bytes::{Reader, Writer};
 use crate::duty::Duty;
 use crate::gate::Gate;
+use crate::geofence::GeofenceState;
 use crate::itinerary::Itinerary;
 use crate::journey::Journey;
 use crate::motion::{Motion, load_marker, save_marker};
@@ -14,7 +15,7 @@ use crate::seen::{Recent, Sessions};
 use crate::tracker::Tracker;
 
 /// Raised whenever the form changes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are no checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +63,7 @@ impl Tracker {
         w.option(self.told.as_ref(), |w, marker| save_marker(marker, w));
         self.journey.save(&mut w);
         self.itinerary.save(&mut w);
+        self.geofences.save(&mut w);
     }
 
     /// A tracker from the bytes of [`Tracker::checkpoint`].
@@ -91,6 +93,7 @@ impl Tracker {
             told: r.option("told", load_marker)?,
             journey: Journey::load(&mut r)?,
             itinerary: Itinerary::load(&mut r)?,
+            geofences: GeofenceState::load(&mut r)?,
         };
         r.finish()?;
         Ok(tracker)

@@ -2,8 +2,9 @@
 
 use crate::duty::Duty;
 use crate::gate::Gate;
+use crate::geofence::{GeofenceState, Seen};
 use crate::itinerary::Itinerary;
-use crate::journey::{Journey, Sighting};
+use crate::journey::{Journey, SLOW_MPS, Sighting};
 use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
@@ -41,6 +42,7 @@ pub struct Tracker {
     pub(crate) told: Option<Marker>,
     pub(crate) journey: Journey,
     pub(crate) itinerary: Itinerary,
+    pub(crate) geofences: GeofenceState,
 }
 
 impl Tracker {
@@ -63,6 +65,7 @@ impl Tracker {
             told: None,
             journey: Journey::default(),
             itinerary: Itinerary::default(),
+            geofences: GeofenceState::default(),
         }
     }
 
@@ -127,7 +130,7 @@ impl Tracker {
                 Ok(kept @ (Kept::Accepted(fix) | Kept::Elsewhere(fix))) => {
                     effects.push(Effect::Judged { index, verdict: Verdict::Accepted, fix: Some(fix) });
                     let afresh = matches!(kept, Kept::Elsewhere(_));
-                    self.take(now, raw, &fix, afresh, limits, effects);
+                    self.take(now, raw, &fix, afresh, world, effects);
                 }
             }
         }
@@ -136,10 +139,13 @@ impl Tracker {
         self.tell_etas(now, phase_changed, world, effects);
     }
 
-    /// Notices silence, and dwells that silence has completed. Harmless if early.
+    /// Notices silence, and dwells (at stops and in fences) that silence has completed. Harmless if early.
     pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
         let first = effects.len();
         self.journey.pass_time(now, effects);
+        if let Some(fences) = world.fences.filter(|_| self.duty.is_on()) {
+            self.geofences.pass_time(now, fences, effects);
+        }
         if self.silent_at.is_some_and(|at| at <= now) {
             (self.silent, self.silent_at) = (true, None);
             effects.push(Effect::Silent { since: self.heard });
@@ -153,7 +159,8 @@ impl Tracker {
     /// When to call [`Tracker::on_timeout`]; ask again after any other call. `None`: nothing to wait for.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.silent_at.into_iter().chain(self.journey.deadline()).min()
+        let fences = self.geofences.deadline().filter(|_| self.duty.is_on());
+        self.silent_at.into_iter().chain(self.journey.deadline()).chain(fences).min()
     }
 
     /// Whether a message has been observed: (session, seq) among those remembered, or below them. Always false for session 0.
@@ -217,7 +224,16 @@ impl Tracker {
         session.skew.offset_ms()
     }
 
-    fn take(&mut self, now: Millis, raw: &RawFix, fix: &Fix, afresh: bool, limits: &Limits, effects: &mut Vec<Effect>) {
+    fn take(
+        &mut self,
+        now: Millis,
+        raw: &RawFix,
+        fix: &Fix,
+        afresh: bool,
+        world: &World<'_>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let limits = world.limits.get(self.vehicle);
         let unit = fix.position().unit();
         let previous = self.newest.replace(fix.taken());
         self.gate.accept(fix, limits);
@@ -229,10 +245,19 @@ impl Tracker {
             effects.push(Effect::Back);
             self.arm_silence(limits);
         }
-        if !self.journey.is_live() {
+        let is_live = self.journey.is_live();
+        if !is_live && world.fences.is_none() {
             return;
         }
         let sighting = self.sighting(fix, limits);
+        if let Some(fences) = world.fences {
+            let Sighting { unit, filtered, accuracy_m, .. } = sighting;
+            let slow = sighting.speed_mps < SLOW_MPS;
+            self.geofences.see(&Seen { unit, filtered, accuracy_m }, slow, fix.taken(), fences, effects);
+        }
+        if !is_live {
+            return;
+        }
         self.journey.see(&sighting, previous, effects);
     }
 

@@ -1,6 +1,6 @@
 //! What a tracker looks things up in; shared by all trackers of a node.
 
-use crate::{EtaModel, LimitsTable, Millis, RawFix, ServiceArea};
+use crate::{EtaModel, Geofences, LimitsTable, Millis, RawFix, ServiceArea};
 
 /// The surroundings of a judgement. Borrowed for one call, never kept.
 #[derive(Clone, Copy)]
@@ -11,13 +11,15 @@ pub struct World<'a> {
     pub area: Option<&'a ServiceArea>,
     /// How long driving takes.
     pub eta: &'a dyn EtaModel,
+    /// The operator's fences; `None`: none are watched.
+    pub fences: Option<&'a Geofences>,
 }
 
 impl<'a> World<'a> {
     /// Surroundings without any area or map.
     #[must_use]
     pub fn new(limits: &'a LimitsTable, eta: &'a dyn EtaModel) -> Self {
-        Self { limits, area: None, eta }
+        Self { limits, area: None, eta, fences: None }
     }
 }
 
