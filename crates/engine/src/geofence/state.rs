@@ -22,10 +22,10 @@ pub(crate) const PRESENT_MAX: usize = 32;
 
 /// Uncertainties by which a driver must be inside to enter.
 const ENTER_UNCERTAINTIES: f64 = 1.5;
-/// Accuracies beyond the border at which a driver on the way is outside, and one who may be parked; and never fewer metres.
-const LEAVE_ACCURACIES_MOVING: f64 = 1.0;
-const LEAVE_ACCURACIES: f64 = 2.5;
-const LEAVE_LEAST_M: f64 = 5.0;
+/// Accuracies beyond the border, and least metres, at which a driver on the way is outside; and one who may be parked, whose
+/// phone may be worse than it has shown yet.
+const LEAVE_MOVING: (f64, f64) = (1.0, 5.0);
+const LEAVE: (f64, f64) = (2.5, 20.0);
 /// Fixes outside in a row before a driver has left,
 const LEAVE_FIXES: u8 = 3;
 /// but phones that speak seldom need only two, this far apart in ms.
@@ -99,7 +99,7 @@ struct Look<'a> {
 impl GeofenceState {
     /// Takes in an accepted fix, no older than the last. `slow`: the driver hardly moves.
     pub(crate) fn see(&mut self, seen: &Seen, slow: bool, taken: Millis, fences: &Geofences, effects: &mut Vec<Effect>) {
-        let estimate = self.anchor.take(seen);
+        let estimate = self.anchor.take(seen, taken);
         self.slow = slow;
         let quiet = &self.quiet;
         let is_quiet = quiet.generation == fences.generation()
@@ -277,8 +277,8 @@ impl GeofenceState {
             return if maybe { Stay::In } else { Stay::Gone };
         }
         let out_since = *presence.out_since.get_or_insert(taken);
-        let accuracies = if estimate.moving { LEAVE_ACCURACIES_MOVING } else { LEAVE_ACCURACIES };
-        let margin_m = (accuracies * estimate.accuracy_m).max(LEAVE_LEAST_M);
+        let (accuracies, least_m) = if estimate.moving { LEAVE_MOVING } else { LEAVE };
+        let margin_m = (accuracies * estimate.accuracy_m).max(least_m);
         let raw = || Spot::new(look.raw.position(), look.raw);
         if -depth_m <= margin_m || fence.probe(&raw()) <= margin_m {
             presence.outside = 0;

@@ -1,7 +1,7 @@
 //! A tracker as its caller sees it: messages in, effects out, time as told.
 
 use super::*;
-use crate::{Eta, Fence, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, StraightLine, TripId};
+use crate::{Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, StraightLine, TripId};
 use proptest::prelude::*;
 
 mod laws;
@@ -16,6 +16,7 @@ struct Scene {
     limits: LimitsTable,
     area: Option<ServiceArea>,
     eta: StraightLine,
+    fences: std::sync::Arc<Geofences>,
     seq: u64,
 }
 
@@ -66,14 +67,15 @@ impl Scene {
     fn with(plan: Plan) -> Self {
         let tracker = Tracker::new(at(-10), Vehicle::Car);
         let (limits, eta) = (LimitsTable::default(), StraightLine::default());
-        let mut scene = Self { tracker, limits, area: None, eta, seq: 0 };
+        let mut scene = Self { tracker, limits, area: None, eta, fences: Default::default(), seq: 0 };
         scene.apply(-10, plan);
         scene
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Tracker, &World<'_>, &mut Vec<Effect>) -> T) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let world = World { area: self.area.as_ref(), ..World::new(&self.limits, &self.eta) };
+        let fences = Some(&*self.fences);
+        let world = World { area: self.area.as_ref(), fences, ..World::new(&self.limits, &self.eta) };
         call(&mut self.tracker, &world, &mut effects);
         effects
     }
