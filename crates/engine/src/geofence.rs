@@ -15,9 +15,9 @@ mod state;
 use crate::geo::Unit;
 use crate::{EARTH_RADIUS_M, GeofenceId, Millis, Position};
 
+pub(crate) use anchor::Seen;
 pub use index::Geofences;
 pub use ring::{InvalidGeofence, Place};
-pub(crate) use anchor::Seen;
 pub(crate) use state::GeofenceState;
 
 use outline::Outline;

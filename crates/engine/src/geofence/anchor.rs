@@ -8,9 +8,9 @@
 //! tells them apart: on average it is minus the square of the error, whatever the phone says. Noise that wanders for minutes shows itself
 //! only in a long stay, by the distances from its middle.
 
-use crate::{Millis, RestoreError};
 use crate::bytes::{Reader, Writer};
 use crate::geo::Unit;
+use crate::{Millis, RestoreError};
 
 /// Fixes that the mean remembers: more would follow too slowly when a stay drifts.
 const COUNT_MOST: u8 = 100;
@@ -99,7 +99,8 @@ impl Anchor {
     pub(super) fn take(&mut self, seen: &Seen, taken: Millis) -> Estimate {
         let Some(held) = &mut self.0 else {
             let last = [seen.unit; 2];
-            let held = Held { at: seen.unit, count: 1, moves: 0, last, steps: 0, error_m2: 0.0, stay: None, spread_m2: 0.0 };
+            let held =
+                Held { at: seen.unit, count: 1, moves: 0, last, steps: 0, error_m2: 0.0, stay: None, spread_m2: 0.0 };
             self.0 = Some(held);
             return held.estimate(seen.accuracy_m, taken);
         };

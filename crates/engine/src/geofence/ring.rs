@@ -223,9 +223,8 @@ fn side(a: Corner, b: Corner, c: Corner) -> f64 {
 
 /// Even-odd rule.
 fn holds(ring: &[Corner], [x, y]: Corner) -> bool {
-    let crosses = |a: Corner, b: Corner| {
-        (a[1] > y) != (b[1] > y) && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0]
-    };
+    let crosses =
+        |a: Corner, b: Corner| (a[1] > y) != (b[1] > y) && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0];
     let edges = ring.iter().zip(ring.iter().cycle().skip(1));
     edges.filter(|(a, b)| crosses(**a, **b)).count() % 2 == 1
 }
@@ -269,7 +268,8 @@ fn check_crossings(rings: &[Ring], polygon: usize) -> Result<(), InvalidGeofence
             // Neighbours share a corner, and so do not cross: one of the sides is 0.
             if edge.crosses(other) {
                 let name = |edge: &Edge| (edge.ring, rings[edge.ring].named[edge.corner]);
-                let ((ring, corner), (other_ring, other_corner)) = (name(edge).min(name(other)), name(edge).max(name(other)));
+                let ((ring, corner), (other_ring, other_corner)) =
+                    (name(edge).min(name(other)), name(edge).max(name(other)));
                 let place = Place { polygon, ring: ring + 1 };
                 return Err(InvalidGeofence::Crosses { place, corner, other_ring: other_ring + 1, other_corner });
             }

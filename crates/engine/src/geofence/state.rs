@@ -98,7 +98,14 @@ struct Look<'a> {
 
 impl GeofenceState {
     /// Takes in an accepted fix, no older than the last. `slow`: the driver hardly moves.
-    pub(crate) fn see(&mut self, seen: &Seen, slow: bool, taken: Millis, fences: &Geofences, effects: &mut Vec<Effect>) {
+    pub(crate) fn see(
+        &mut self,
+        seen: &Seen,
+        slow: bool,
+        taken: Millis,
+        fences: &Geofences,
+        effects: &mut Vec<Effect>,
+    ) {
         let estimate = self.anchor.take(seen, taken);
         self.slow = slow;
         let quiet = &self.quiet;
@@ -247,7 +254,14 @@ impl GeofenceState {
     }
 
     /// What the fix says about one fence of the list.
-    fn judge(&mut self, index: usize, fence: &Geofence, depth_m: f64, look: &Look<'_>, effects: &mut Vec<Effect>) -> Stay {
+    fn judge(
+        &mut self,
+        index: usize,
+        fence: &Geofence,
+        depth_m: f64,
+        look: &Look<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Stay {
         let (estimate, taken) = (&look.estimate, look.taken);
         let presence = &mut self.present[index];
         let owed = presence.owed && presence.entered.is_none();

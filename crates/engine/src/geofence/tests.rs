@@ -5,9 +5,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Effect;
 use crate::bytes::{Reader, Writer};
 use crate::geo::LocalPlane;
-use crate::Effect;
 
 mod drivers;
 mod parked;

@@ -1,7 +1,10 @@
 //! A tracker as its caller sees it: messages in, effects out, time as told.
 
 use super::*;
-use crate::{Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, StraightLine, TripId};
+use crate::{
+    Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea,
+    StraightLine, TripId,
+};
 use proptest::prelude::*;
 
 mod laws;

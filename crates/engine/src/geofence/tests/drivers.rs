@@ -24,7 +24,13 @@ impl Drive {
     fn fix_as(&mut self, second: i64, east_m: f64, accuracy_m: f64, slow: bool) {
         let unit = at(HOME.0, HOME.1).offset(east_m, 0.0).unit();
         let mut effects = Vec::new();
-        self.state.see(&Seen { unit, filtered: unit, accuracy_m }, slow, Millis(second * 1000), &self.fences, &mut effects);
+        self.state.see(
+            &Seen { unit, filtered: unit, accuracy_m },
+            slow,
+            Millis(second * 1000),
+            &self.fences,
+            &mut effects,
+        );
         self.note(effects);
     }
 
@@ -121,7 +127,8 @@ fn new_fences_say_inside_replaced_ones_again_and_deleted_ones_nothing() {
     assert_eq!(drive.told, [(Inside, 1, 0), (Inside, 2, 0)]);
     // Fence 3 comes, 1 is replaced where the driver is, 2 is replaced elsewhere.
     let moved = changed(round(2, 500.0, 50.0), 2);
-    drive.fences = Geofences::new(2, [changed(round(1, 0.0, 80.0), 2), moved, changed(round(3, 0.0, 50.0), 3)].map(Arc::new));
+    drive.fences =
+        Geofences::new(2, [changed(round(1, 0.0, 80.0), 2), moved, changed(round(3, 0.0, 50.0), 3)].map(Arc::new));
     for second in 1..10 {
         drive.fix(second, 0.0);
     }

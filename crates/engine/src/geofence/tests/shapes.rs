@@ -21,7 +21,10 @@ fn what_is_no_fence_is_refused_in_a_sentence() {
     let two = ring(&[(0.0, 0.0), (0.0, 1.0), (0.0, 1.0)]);
     check_refused(&[vec![two]], "polygon 1, ring 1 has 2 different corners, at least 3 are needed");
     let flat = ring(&[(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]);
-    check_refused(&[vec![square.clone()], vec![flat]], "polygon 2, ring 1 encloses nothing: its corners lie on one line");
+    check_refused(
+        &[vec![square.clone()], vec![flat]],
+        "polygon 2, ring 1 encloses nothing: its corners lie on one line",
+    );
     let bow = ring(&[(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0)]);
     check_refused(
         &[vec![bow]],
@@ -45,10 +48,7 @@ fn what_is_no_fence_is_refused_in_a_sentence() {
         "polygon 1, ring 1 has a corner at latitude 90, polygons may reach to 89 degrees: draw a circle around the pole",
     );
     let wide = ring(&[(0.0, -100.0), (0.0, 0.0), (0.0, 100.0), (1.0, 100.0), (1.0, 0.0), (1.0, -100.0)]);
-    check_refused(
-        &[vec![wide]],
-        "the fence is 200 degrees of longitude wide, the limit is 180: make several of it",
-    );
+    check_refused(&[vec![wide]], "the fence is 200 degrees of longitude wide, the limit is 180: make several of it");
     check_refused(
         &[vec![star(at(41.0, -8.0), &[1_000.0; 10_000])]],
         "the fence has 10000 corners, the limit is 2000: simplify it",
@@ -83,8 +83,10 @@ fn holes_islands_and_several_parts() {
 
 #[test]
 fn either_way_of_writing_the_antimeridian_works() {
-    let (inside, outside) = ([(-17.0, 179.99), (-17.0, -179.99), (-17.0, 180.0), (-17.0, -180.0)], [(-17.0, 0.0), (-17.0, 177.0)]);
-    let through = polygons(1, &[vec![ring(&[(-18.0, 179.0), (-18.0, -179.0), (-16.0, -179.0), (-16.0, 179.0)])]]).unwrap();
+    let (inside, outside) =
+        ([(-17.0, 179.99), (-17.0, -179.99), (-17.0, 180.0), (-17.0, -180.0)], [(-17.0, 0.0), (-17.0, 177.0)]);
+    let through =
+        polygons(1, &[vec![ring(&[(-18.0, 179.0), (-18.0, -179.0), (-16.0, -179.0), (-16.0, 179.0)])]]).unwrap();
     check(&through, &inside, &outside);
     let west = ring(&[(-18.0, 179.0), (-18.0, 180.0), (-16.0, 180.0), (-16.0, 179.0)]);
     let east = ring(&[(-18.0, -180.0), (-18.0, -179.0), (-16.0, -179.0), (-16.0, -180.0)]);
@@ -125,7 +127,8 @@ fn slowly(shape: &[Vec<Position>], place: Position) -> (bool, f64) {
         inside ^= (ay > 0.0) != (by > 0.0) && 0.0 < (bx - ax) * (0.0 - ay) / (by - ay) + ax;
         for step in 0..=200 {
             let share = f64::from(step) / 200.0;
-            let (lat, lon) = (place.lat_deg() + ay + share * (by - ay), turn_deg(place.lon_deg() + ax + share * (bx - ax)));
+            let (lat, lon) =
+                (place.lat_deg() + ay + share * (by - ay), turn_deg(place.lon_deg() + ax + share * (bx - ax)));
             nearest_m = nearest_m.min(at(lat.clamp(-90.0, 90.0), lon).distance_m(place));
         }
     }
