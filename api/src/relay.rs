@@ -141,7 +141,7 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     tell_fences(house).await?;
     let keep_ms = house.config.ended_keep_ms;
     let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
-    let mut of_driver: std::collections::HashMap<wayfare_wire::ids::Driver, Vec<Trip>> = Default::default();
+    let mut of_driver: std::collections::HashMap<ids::Driver, Vec<Trip>> = Default::default();
     for trip in &trips {
         let driver = match trip.driver {
             Some(id) => table::by_id::<Driver>(&house.db, &id.to_string()).await?,

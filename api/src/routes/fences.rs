@@ -7,7 +7,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::IntoParams;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::ids;
 
@@ -22,7 +21,7 @@ use crate::{House, ids::random};
 const PAGE_MAX: u32 = 1_000;
 
 /// Which fences, and how.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct FenceQuery {
     /// From the `next` of the page before.

@@ -29,7 +29,7 @@ impl State {
                 Effect::Eta { .. } => news.etas = true,
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
-                Effect::Judged { .. } => {}
+                Effect::Judged { .. } | Effect::Fence { .. } => {}
             }
         }
         if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {

@@ -1,0 +1,158 @@
+//! What trackers find and logs are told: phases of trips, and drivers at the operator's fences.
+//!
+//! An event leaves after the flush that keeps what caused it. Until then it stands in the driver's checkpoint too, in case the house falls
+//! between keeping and telling; its number lets the log ignore what it has.
+
+use bytes::{Buf, Bytes};
+use wayfare_engine::{DriverId, Effect};
+use wayfare_wire::ids;
+use wayfare_wire::state::{write_i64, write_micro_degrees, write_string};
+
+use super::drivers::Tracked;
+use super::state::State;
+use crate::fences::FenceSet;
+use crate::flush::{FenceEvent, PhaseEvent};
+
+/// Phases kept with a checkpoint.
+const PHASES_KEPT: usize = 16;
+
+/// Fence events are kept with checkpoints for this long, and never more than so many: a flush only begins when the events of the last one
+/// are told.
+const FENCES_KEPT_S: u32 = 60;
+const FENCES_KEPT: usize = 512;
+
+impl State {
+    /// Gathers phases to be told after the next flush.
+    pub fn gather_phases(&mut self, phases: Vec<PhaseEvent>) {
+        if !phases.is_empty() {
+            self.house.gathers.add(self.index, |gather| gather.phases.extend(phases));
+        }
+    }
+
+    /// Gathers fence events to be told after the next flush.
+    pub fn gather_fences(&mut self, events: Vec<FenceEvent>) {
+        if !events.is_empty() {
+            self.house.gathers.add(self.index, |gather| gather.fences.extend(events));
+        }
+    }
+
+    /// A phase that was just found goes into the next checkpoint, and out after the next flush.
+    pub fn note_phase(&mut self, driver: DriverId, event: PhaseEvent) {
+        if let Some(tracked) = self.drivers.get_mut(&driver) {
+            if tracked.phases.len() == PHASES_KEPT {
+                tracked.phases.remove(0);
+            }
+            tracked.phases.push(event.clone());
+            tracked.kept_s = None;
+        }
+        self.gather_phases(vec![event]);
+    }
+
+    /// The same for a fence event, which goes into the gather together with what caused it.
+    pub fn note_fence(&mut self, driver: DriverId, effect: &Effect, event: FenceEvent) {
+        if let Effect::Fence { kind, .. } = effect {
+            self.counters.fence(*kind);
+        }
+        let now_s = self.now_s();
+        if let Some(tracked) = self.drivers.get_mut(&driver) {
+            if tracked.fences.len() == FENCES_KEPT {
+                tracked.fences.remove(0);
+            }
+            tracked.fences.push((now_s, event.clone()));
+            tracked.kept_s = None;
+        }
+        self.found_fences.push(event);
+    }
+}
+
+/// A phase as the log has it.
+pub fn phase_event(effect: &Effect) -> Option<PhaseEvent> {
+    let Effect::Phase { trip, assignment, phase, at, ordinal } = effect else { return None };
+    let trip = ids::Trip::from(*trip).to_string();
+    let payload = serde_json::json!({
+        "trip": trip, "assignment": assignment, "phase": phase.code(), "at_ms": at.0,
+    });
+    let number = (assignment << 16) | u64::from(*ordinal);
+    Some(PhaseEvent { trip, number, payload: payload.to_string().into_bytes() })
+}
+
+/// A fence event as the log has it.
+pub fn fence_event(driver: DriverId, effect: &Effect, fences: &FenceSet) -> Option<FenceEvent> {
+    let Effect::Fence { fence, kind, at, position, number } = effect else { return None };
+    let (name, fence, kind) = (fences.name(*fence), ids::Fence::from(*fence).to_string(), kind.code());
+    let driver = ids::Driver::from(driver).to_string();
+    let id = format!("{driver}/{fence}/{kind}/{number}");
+    let mut payload = Vec::with_capacity(256);
+    let mut text = |name: &str, value: &str| {
+        payload.push(if payload.is_empty() { b'{' } else { b',' });
+        write_string(&mut payload, name);
+        payload.push(b':');
+        write_string(&mut payload, value);
+    };
+    text("id", &id);
+    text("kind", kind);
+    text("fence", &fence);
+    text("name", name);
+    text("driver", &driver);
+    payload.extend_from_slice(b",\"at_ms\":");
+    write_i64(&mut payload, at.0);
+    payload.extend_from_slice(b",\"position\":{\"lat\":");
+    write_micro_degrees(&mut payload, (position.lat_deg() * 1e6).round() as i64);
+    payload.extend_from_slice(b",\"lon\":");
+    write_micro_degrees(&mut payload, (position.lon_deg() * 1e6).round() as i64);
+    payload.extend_from_slice(b"}}");
+    Some(FenceEvent { driver, id, number: *number, payload })
+}
+
+/// Appends the events that go with a checkpoint: count, then number and payload of each; phases, then fences.
+pub fn write_events(tracked: &mut Tracked, now_s: u32, out: &mut Vec<u8>) {
+    tracked.fences.retain(|(found_s, _)| found_s + FENCES_KEPT_S >= now_s);
+    let mut put = |number: u64, payload: &[u8]| {
+        out.extend_from_slice(&number.to_le_bytes());
+        out.extend_from_slice(&(payload.len() as u16).to_le_bytes());
+        out.extend_from_slice(payload);
+    };
+    put(tracked.phases.len() as u64, &[]);
+    tracked.phases.iter().for_each(|event| put(event.number, &event.payload));
+    put(tracked.fences.len() as u64, &[]);
+    tracked.fences.iter().for_each(|(_, event)| put(event.number, &event.payload));
+}
+
+/// Takes them from the front of a checkpoint.
+pub fn read_events(bytes: &mut Bytes) -> Result<(Vec<PhaseEvent>, Vec<FenceEvent>), String> {
+    let word = |body: &serde_json::Value, name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    let phase = |(number, payload, body): Kept| PhaseEvent { trip: word(&body, "trip"), number, payload };
+    let fence = |(number, payload, body): Kept| {
+        let (driver, id) = (word(&body, "driver"), word(&body, "id"));
+        FenceEvent { driver, id, number, payload }
+    };
+    let phases = read_list(bytes, PHASES_KEPT)?.into_iter().map(phase).collect();
+    let fences = read_list(bytes, FENCES_KEPT)?.into_iter().map(fence).collect();
+    Ok((phases, fences))
+}
+
+/// Number, payload, and the payload as JSON.
+type Kept = (u64, Vec<u8>, serde_json::Value);
+
+fn read_list(bytes: &mut Bytes, most: usize) -> Result<Vec<Kept>, String> {
+    let (count, _) = read_one(bytes)?;
+    if count > most as u64 {
+        return Err(format!("it has {count} events, more than {most}"));
+    }
+    let read = |_| {
+        let (number, payload) = read_one(bytes)?;
+        let body = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
+        Ok((number, payload, body))
+    };
+    (0..count).map(read).collect()
+}
+
+fn read_one(bytes: &mut Bytes) -> Result<(u64, Vec<u8>), String> {
+    let short = || "it ends too early".to_owned();
+    let number = bytes.try_get_u64_le().map_err(|_| short())?;
+    let length = usize::from(bytes.try_get_u16_le().map_err(|_| short())?);
+    if bytes.remaining() < length {
+        return Err(short());
+    }
+    Ok((number, bytes.split_to(length).to_vec()))
+}
