@@ -65,7 +65,7 @@ impl Follower {
             }
             events.append(&mut new);
         }
-        let (known, set) = index(Known::default(), events).await;
+        let (known, set) = index(Known::default(), events).await.unwrap_or_default();
         (Self { subscriber, known, former: Some(Arc::clone(&set)) }, set)
     }
 
@@ -75,7 +75,8 @@ impl Follower {
         loop {
             self.subscriber.recv(&mut events).await;
             let began = Instant::now();
-            let (known, set) = index(std::mem::take(&mut self.known), std::mem::take(&mut events)).await;
+            let indexed = index(std::mem::take(&mut self.known), std::mem::take(&mut events)).await;
+            let Some((known, set)) = indexed else { return };
             self.known = known;
             for shard in &shards {
                 if shard.send(Command::Fences(Arc::clone(&set))).await.is_err() {
@@ -93,8 +94,8 @@ impl Follower {
     }
 }
 
-/// Applies changes and makes a set, on a thread of its own.
-async fn index(mut known: Known, events: Vec<Event>) -> (Known, Arc<FenceSet>) {
+/// Applies changes and makes a set, on a thread of its own. `None` after a panic there, or at the end of the runtime.
+async fn index(mut known: Known, events: Vec<Event>) -> Option<(Known, Arc<FenceSet>)> {
     let work = move || {
         for event in events {
             known.apply(event);
@@ -102,8 +103,8 @@ async fn index(mut known: Known, events: Vec<Event>) -> (Known, Arc<FenceSet>) {
         let set = known.set();
         (known, Arc::new(set))
     };
-    // Only a panic or the end of the runtime ends it early; of either this task has no more to tell.
-    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    let failed = |error| tracing::error!(%error, "fences could not be indexed; they stay as they were");
+    tokio::task::spawn_blocking(work).await.map_err(failed).ok()
 }
 
 impl Known {

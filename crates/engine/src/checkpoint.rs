@@ -43,7 +43,7 @@ pub enum RestoreError {
 }
 
 impl Tracker {
-    /// Appends the tracker to `out`: some 200 bytes at first, about 1 KiB on a trip with a full memory of fixes, and
+    /// Appends the tracker to `out`: some 200 bytes at first, about 1.2 KiB on a trip with a full memory of fixes, and
     /// about 150 bytes for every further trip. Allocates only if `out` must grow.
     pub fn checkpoint(&self, out: &mut Vec<u8>) {
         let mut w = Writer(out);

@@ -129,11 +129,19 @@ impl GeofenceState {
             let due = presence.dwell_at.filter(|due| *due <= now && presence.out_since.is_none());
             if let Some(due) = due {
                 presence.dwell_at = None;
-                let fence = presence.fence;
-                self.raise(fence, fences.get(fence), FenceKind::Dwell, due, at, effects);
+                let (id, changed) = (presence.fence, presence.changed);
+                // Of a fence that was replaced meanwhile the next fix will tell.
+                let fence = fences.get(id).filter(|fence| fence.changed() == changed);
+                self.raise(id, fence, FenceKind::Dwell, due, at, effects);
             }
         }
         self.quiet.dwell_at = self.first_dwell();
+    }
+
+    /// There are no fences any more.
+    pub(crate) fn forget_fences(&mut self) {
+        self.present.clear();
+        self.quiet = Quiet::default();
     }
 
     /// When the next dwell will be completed by silence.
