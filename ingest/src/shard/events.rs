@@ -107,15 +107,19 @@ pub fn fence_event(driver: DriverId, effect: &Effect, fences: &FenceSet) -> Opti
 /// Appends the events that go with a checkpoint: count, then number and payload of each; phases, then fences.
 pub fn write_events(tracked: &mut Tracked, now_s: u32, out: &mut Vec<u8>) {
     tracked.fences.retain(|(found_s, _)| found_s + FENCES_KEPT_S >= now_s);
+    write_lists(&tracked.phases, tracked.fences.iter().map(|(_, event)| event), out);
+}
+
+fn write_lists<'a>(phases: &[PhaseEvent], fences: impl ExactSizeIterator<Item = &'a FenceEvent>, out: &mut Vec<u8>) {
     let mut put = |number: u64, payload: &[u8]| {
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&(payload.len() as u16).to_le_bytes());
         out.extend_from_slice(payload);
     };
-    put(tracked.phases.len() as u64, &[]);
-    tracked.phases.iter().for_each(|event| put(event.number, &event.payload));
-    put(tracked.fences.len() as u64, &[]);
-    tracked.fences.iter().for_each(|(_, event)| put(event.number, &event.payload));
+    put(phases.len() as u64, &[]);
+    phases.iter().for_each(|event| put(event.number, &event.payload));
+    put(fences.len() as u64, &[]);
+    fences.for_each(|event| put(event.number, &event.payload));
 }
 
 /// Takes them from the front of a checkpoint.
@@ -155,4 +159,55 @@ fn read_one(bytes: &mut Bytes) -> Result<(u64, Vec<u8>), String> {
         return Err(short());
     }
     Ok((number, bytes.split_to(length).to_vec()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wayfare_engine::{FenceKind, GeofenceId, Millis, Position};
+
+    fn event(number: u64) -> FenceEvent {
+        let position = Position::new(41.15, -8.610_000_4).unwrap();
+        let (fence, kind, at) = (GeofenceId(2), FenceKind::Enter, Millis(5));
+        let effect = Effect::Fence { fence, kind, at, position, number };
+        fence_event(DriverId(1), &effect, &FenceSet::default()).unwrap()
+    }
+
+    #[test]
+    fn a_fence_event_is_json_with_an_id_of_its_own() {
+        let body: serde_json::Value = serde_json::from_slice(&event(7).payload).unwrap();
+        let (driver, fence) = (ids::Driver(1).to_string(), ids::Fence(2).to_string());
+        let expected = serde_json::json!({
+            "id": format!("{driver}/{fence}/enter/7"), "kind": "enter", "fence": fence, "name": "", "driver": driver,
+            "at_ms": 5, "position": { "lat": 41.15, "lon": -8.61 },
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_written() {
+        let mut bytes = Vec::new();
+        write_lists(&[], [event(7), event(8)].iter(), &mut bytes);
+        bytes.extend_from_slice(b"tracker");
+        let mut bytes = Bytes::from(bytes);
+        let (phases, fences) = read_events(&mut bytes).unwrap();
+        assert!(phases.is_empty());
+        let read: Vec<_> =
+            fences.iter().map(|event| (event.driver.as_str(), event.id.as_str(), event.number)).collect();
+        let (first, second) = (event(7), event(8));
+        assert_eq!(
+            read,
+            [(first.driver.as_str(), first.id.as_str(), 7), (second.driver.as_str(), second.id.as_str(), 8)]
+        );
+        assert_eq!(&bytes[..], b"tracker");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered(bytes: Vec<u8>) {
+            let _ = read_events(&mut Bytes::from(bytes));
+        }
+    }
 }
