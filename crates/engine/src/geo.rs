@@ -145,7 +145,7 @@ impl Unit {
 
     /// Distance from the Earth's axis: the cosine of the latitude.
     pub(crate) fn across(self) -> f64 {
-        self.0[0].hypot(self.0[1])
+        (self.0[0] * self.0[0] + self.0[1] * self.0[1]).sqrt()
     }
 
     /// A share of the way to `other`, on the sphere. Not for places opposite each other.

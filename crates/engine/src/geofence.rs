@@ -7,6 +7,7 @@
 //! Edges are straight in latitude and longitude, as GeoJSON has them, and take the short way round the globe.
 
 mod anchor;
+mod boxes;
 mod index;
 mod outline;
 mod ring;
@@ -232,14 +233,6 @@ impl Geofence {
         self.probe(&Spot::new(position, position.unit()))
     }
 
-    /// At most the distance to the fence, cheaply: metres, 0 or less where the fence itself must be asked.
-    pub(crate) fn least_distance_m(&self, spot: &Spot) -> f64 {
-        match &self.form {
-            Form::Circle { .. } => self.probe(spot),
-            Form::Polygons(_) => self.bounds.distance_m(spot),
-        }
-    }
-
     pub(crate) fn probe(&self, spot: &Spot) -> f64 {
         match &self.form {
             Form::Circle { centre, chord_m } => spot.unit.chord_m(*centre) - chord_m,
@@ -258,15 +251,6 @@ impl Bounds {
         let half_deg = if around { 180.0 } else { half.asin().to_degrees() };
         let west = if around { -180.0 } else { turn_deg(centre.lon_deg() - half_deg) };
         Self { south, west, north, east: west + 2.0 * half_deg }
-    }
-
-    /// Metres from the spot to the box, 0 inside; a few per cent off within 5 km.
-    fn distance_m(&self, spot: &Spot) -> f64 {
-        let half = (self.east - self.west) / 2.0;
-        let lon = near_turn(spot.lon_deg - (self.west + half)).abs();
-        let across = (lon - half).max(0.0) * spot.lon_m;
-        let along = (self.south - spot.lat_deg).max(spot.lat_deg - self.north).max(0.0) * DEGREE_M;
-        across.hypot(along)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rstar::{AABB, RTree, RTreeObject};
-
+use super::boxes::Boxes;
 use super::{DEGREE_M, Geofence, Spot};
 use crate::{GeofenceId, Millis, Position};
 
@@ -23,21 +22,7 @@ pub struct Geofences {
     ids: Box<[GeofenceId]>,
     /// In the order of `ids`.
     fences: Box<[Arc<Geofence>]>,
-    tree: RTree<Entry>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    south_west: [f64; 2],
-    north_east: [f64; 2],
-    pub(super) slot: u32,
-}
-
-impl RTreeObject for Entry {
-    type Envelope = AABB<[f64; 2]>;
-    fn envelope(&self) -> Self::Envelope {
-        AABB::from_corners(self.south_west, self.north_east)
-    }
+    tree: Boxes,
 }
 
 impl Geofences {
@@ -55,8 +40,7 @@ impl Geofences {
             for turn in [-360.0, 0.0, 360.0] {
                 let (west, east) = (bounds.west + turn, bounds.east + turn);
                 if east >= -180.0 - SEAM_DEG && west <= 180.0 + SEAM_DEG {
-                    let (south_west, north_east) = ([west, bounds.south], [east, bounds.north]);
-                    entries.push(Entry { south_west, north_east, slot: slot as u32 });
+                    entries.push(([west, bounds.south, east, bounds.north], slot as u32));
                 }
             }
         }
@@ -65,7 +49,7 @@ impl Geofences {
             newest: fences.iter().map(|fence| fence.changed()).max(),
             ids: fences.iter().map(|fence| fence.id()).collect(),
             fences: fences.into(),
-            tree: RTree::bulk_load(entries),
+            tree: Boxes::new(entries),
         }
     }
 
@@ -92,8 +76,8 @@ impl Geofences {
     pub fn containing(&self, position: Position) -> Vec<&Geofence> {
         let spot = Spot::new(position, position.unit());
         let mut slots = Vec::new();
-        self.around(&spot, 1.0, |slot, fence| {
-            if fence.probe(&spot) <= 0.0 && !slots.contains(&slot) {
+        self.around(&spot, 1.0, |slot, _| {
+            if self.fence(slot).probe(&spot) <= 0.0 && !slots.contains(&slot) {
                 slots.push(slot);
             }
         });
@@ -118,15 +102,24 @@ impl Geofences {
         &self.fences[slot as usize]
     }
 
-    /// Shows every fence whose box is within `reach_m` of the spot, in no order; a few farther ones, and some twice.
-    pub(super) fn around(&self, spot: &Spot, reach_m: f64, mut show: impl FnMut(u32, &Geofence)) {
+    /// Shows every fence whose box is within `reach_m` of the spot, in no order; a few farther ones, and some twice. With each comes the least
+    /// distance it can have, 0 where it must be asked.
+    pub(super) fn around(&self, spot: &Spot, reach_m: f64, mut show: impl FnMut(u32, f64)) {
         let along = reach_m / DEGREE_M;
         // Beyond the farthest corner of polygons there are circles only, whose boxes go all the way round where it matters.
-        let across = if spot.lat_deg.abs() > Geofence::LATITUDE_MAX { 360.0 } else { 1.1 * reach_m / spot.lon_m };
+        let polar = spot.lat_deg.abs() > Geofence::LATITUDE_MAX;
+        let across = if polar { 360.0 } else { 1.1 * reach_m / spot.lon_m };
         let (lon, lat) = (spot.lon_deg, spot.lat_deg);
-        let near = AABB::from_corners([lon - across, lat - along], [lon + across, lat + along]);
-        for entry in self.tree.locate_in_envelope_intersecting(near) {
-            show(entry.slot, self.fence(entry.slot));
-        }
+        self.tree.touching(
+            [lon - across, lat - along, lon + across, lat + along],
+            |slot, [west, south, east, north]| {
+                if polar {
+                    return show(slot, 0.0);
+                }
+                let east_m = (f64::from(*west) - lon).max(lon - f64::from(*east)).max(0.0) * spot.lon_m;
+                let north_m = (f64::from(*south) - lat).max(lat - f64::from(*north)).max(0.0) * DEGREE_M;
+                show(slot, (east_m * east_m + north_m * north_m).sqrt());
+            },
+        );
     }
 }

@@ -32,7 +32,7 @@ const LEAVE_FIXES: u8 = 3;
 const LEAVE_SPAN_MS: i64 = 20_000;
 
 /// How far around the driver fences are looked for, in metres: farther only where there are none.
-const REACHES_M: [f64; 3] = [150.0, 1_000.0, REACH_MAX_M];
+const REACHES_M: [f64; 3] = [60.0, 600.0, REACH_MAX_M];
 /// Flat lengths are wrong by less than this within the reach.
 const SURELY: f64 = 0.94;
 
@@ -68,8 +68,9 @@ struct Presence {
     fence: GeofenceId,
     /// When the fence was changed last: another time is another shape.
     changed: Millis,
-    /// Place in the index of the look; not kept.
+    /// Place in the index, and metres inside at this look; not kept.
     slot: u32,
+    depth_m: f64,
     /// `None`: not credibly inside yet.
     entered: Option<Millis>,
     /// The driver was inside when first seen, or when the fence was made.
@@ -204,23 +205,30 @@ impl GeofenceState {
     fn look_around(&mut self, look: &Look<'_>, effects: &mut Vec<Effect>) -> f64 {
         let known = self.present.len();
         let (mut radius_m, mut full) = (0.0, false);
+        let may_be_fresh = look.estimate.young && self.known != look.fences.newest();
+        let vague_m = if may_be_fresh { look.estimate.accuracy_m } else { 0.0 };
         for reach_m in REACHES_M {
             radius_m = reach_m;
             let mut any = false;
-            look.fences.around(&look.spot, reach_m, |slot, fence| {
+            look.fences.around(&look.spot, reach_m, |slot, least_m| {
                 if self.present.iter().any(|presence| presence.slot == slot) {
                     return;
                 }
                 any = true;
-                let least_m = fence.least_distance_m(&look.spot);
-                let distance_m = if least_m > 0.0 { least_m } else { fence.probe(&look.spot) };
+                if least_m > vague_m {
+                    radius_m = radius_m.min(least_m);
+                    return;
+                }
+                let fence = look.fences.fence(slot);
+                let distance_m = fence.probe(&look.spot);
                 let fresh = self.known.is_none_or(|known| fence.changed() > known);
                 // Where little is known of a driver, a fence nearby may turn out to hold it.
                 let maybe = fresh && look.estimate.young && distance_m < look.estimate.accuracy_m;
                 if distance_m > 0.0 && !maybe {
                     radius_m = radius_m.min(distance_m);
                 } else {
-                    let found = Presence::new(fence.id(), fence.changed(), slot, fresh);
+                    let depth_m = -distance_m;
+                    let found = Presence { depth_m, ..Presence::new(fence.id(), fence.changed(), slot, fresh) };
                     full |= !self.list(found, known);
                 }
             });
@@ -236,7 +244,7 @@ impl GeofenceState {
         let mut index = known;
         while index < self.present.len() {
             let fence = look.fences.fence(self.present[index].slot);
-            let depth_m = -fence.probe(&look.spot);
+            let depth_m = self.present[index].depth_m;
             if self.judge(index, fence, depth_m, look, effects) == Stay::Gone {
                 self.present.remove(index);
                 radius_m = radius_m.min(depth_m.abs());
@@ -373,6 +381,7 @@ impl Presence {
             fence,
             changed,
             slot,
+            depth_m: 0.0,
             entered: None,
             fresh,
             owed: false,
