@@ -10,6 +10,8 @@
 //! After each look the distance is known within which none of this can change; until the driver has left that neighbourhood, a fix costs one
 //! distance. Whether a look is taken or saved makes no difference to what is found: a restored tracker, which looks anew, goes on alike.
 
+use std::cell::OnceCell;
+
 use super::anchor::{Anchor, Estimate, Seen};
 use super::index::REACH_MAX_M;
 use super::{FenceKind, Geofence, Geofences, Spot};
@@ -93,6 +95,8 @@ struct Look<'a> {
     fences: &'a Geofences,
     spot: Spot,
     raw: Unit,
+    /// The same, made when the first fence asks for it.
+    raw_spot: OnceCell<Spot>,
     estimate: Estimate,
     taken: Millis,
 }
@@ -117,7 +121,7 @@ impl GeofenceState {
             return;
         }
         let spot = Spot::new(estimate.at.position(), estimate.at);
-        self.look(&Look { fences, spot, raw: seen.unit, estimate, taken }, effects);
+        self.look(&Look { fences, spot, raw: seen.unit, raw_spot: OnceCell::new(), estimate, taken }, effects);
     }
 
     /// Completes dwells that silence has completed.
@@ -309,8 +313,8 @@ impl GeofenceState {
         let out_since = *presence.out_since.get_or_insert(taken);
         let (accuracies, least_m) = if estimate.moving { LEAVE_MOVING } else { LEAVE };
         let margin_m = (accuracies * estimate.accuracy_m).max(least_m);
-        let raw = || Spot::new(look.raw.position(), look.raw);
-        if -depth_m <= margin_m || fence.probe(&raw()) <= margin_m {
+        let raw = || look.raw_spot.get_or_init(|| Spot::new(look.raw.position(), look.raw));
+        if -depth_m <= margin_m || fence.probe(raw()) <= margin_m {
             presence.outside = 0;
             return Stay::In;
         }
