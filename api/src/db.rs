@@ -40,6 +40,12 @@ CREATE INDEX IF NOT EXISTS trip_driver ON trip (driver, live);
 CREATE INDEX IF NOT EXISTS trip_store ON trip (store, created_ms);
 CREATE INDEX IF NOT EXISTS trip_customer ON trip (customer, created_ms);
 CREATE INDEX IF NOT EXISTS trip_live ON trip (live, ended_ms);
+CREATE TABLE IF NOT EXISTS fence (
+    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL, corners BIGINT NOT NULL DEFAULT 0,
+    south DOUBLE PRECISION NOT NULL DEFAULT 0, west DOUBLE PRECISION NOT NULL DEFAULT 0,
+    north DOUBLE PRECISION NOT NULL DEFAULT 0, east DOUBLE PRECISION NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS fence_place ON fence (created_ms, id, south, north, west, east);
+CREATE INDEX IF NOT EXISTS fence_corners ON fence (corners);
 CREATE TABLE IF NOT EXISTS token (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, sub TEXT NOT NULL, issued_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, revoked_s BIGINT);
 CREATE INDEX IF NOT EXISTS token_sub ON token (sub, expires_s);

@@ -14,36 +14,54 @@ use crate::db::DatabaseError;
 /// Most bytes of a body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The same where shapes are sent: several times what the largest fence takes, so that one too large hears how large it may be.
+const LARGE_BODY_BYTES_MAX: usize = 1024 * 1024;
+
 /// A body must be complete after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body. Members that do not belong there are refused by name.
 pub struct Body<T>(pub T);
 
+/// The same with room for a shape.
+pub struct LargeBody<T>(pub T);
+
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        if request.headers().contains_key(header::CONTENT_ENCODING) {
-            let error = ErrorBody::new(ErrorCode::TooLarge, "bodies are taken uncompressed");
-            return Err(error.field("content-encoding").into());
-        }
-        let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), BODY_BYTES_MAX)).await;
-        let bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => {
-                let message = format!("the body has more than {BODY_BYTES_MAX} bytes, or was cut off");
-                return Err(Refusal::new(ErrorCode::TooLarge, message));
-            }
-            Err(_) => return Err(Refusal::new(ErrorCode::Malformed, "the body did not arrive in time")),
-        };
-        // An empty body stands for an empty object: most calls need no more.
-        let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
-        serde_json::from_slice(bytes).map(Self).map_err(|error| {
-            let code = if error.is_data() { ErrorCode::Invalid } else { ErrorCode::Malformed };
-            Refusal::new(code, error.to_string())
-        })
+        read(request, BODY_BYTES_MAX).await.map(Self)
     }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for LargeBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        read(request, LARGE_BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Refusal> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let error = ErrorBody::new(ErrorCode::TooLarge, "bodies are taken uncompressed");
+        return Err(error.field("content-encoding").into());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), bytes_max)).await;
+    let bytes = match read {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            let message = format!("the body has more than {bytes_max} bytes, or was cut off");
+            return Err(Refusal::new(ErrorCode::TooLarge, message));
+        }
+        Err(_) => return Err(Refusal::new(ErrorCode::Malformed, "the body did not arrive in time")),
+    };
+    // An empty body stands for an empty object: most calls need no more.
+    let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
+    serde_json::from_slice(bytes).map_err(|error| {
+        let code = if error.is_data() { ErrorCode::Invalid } else { ErrorCode::Malformed };
+        Refusal::new(code, error.to_string())
+    })
 }
 
 /// Refuses a value by name.

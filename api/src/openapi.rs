@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{drivers, pages, stores, tokens, trips};
+use crate::routes::{drivers, fences, pages, stores, tokens, trips};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Wayfare", description = "Records of a delivery-tracking engine. Live data travel by the protocol described in PROTOCOL.md."),
     paths(
         stores::create, stores::list, stores::read, stores::update, stores::revoke,
+        fences::create, fences::list, fences::read, fences::replace, fences::delete,
         drivers::create, drivers::list, drivers::read, drivers::update, drivers::revoke,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tokens::create, tokens::revoke, tokens::ticket,
@@ -19,6 +20,7 @@ use crate::routes::{drivers, pages, stores, tokens, trips};
     tags(
         (name = "stores", description = "Where orders are picked up"),
         (name = "drivers", description = "Who brings them"),
+        (name = "fences", description = "Pieces of the map to hear about"),
         (name = "trips", description = "Orders on their way"),
         (name = "tokens", description = "Who may do what, and for how long"),
         (name = "pages", description = "Open to everyone"),

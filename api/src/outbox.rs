@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::db::{DatabaseError, Write};
 use crate::records::trip::{Place, live_of_driver};
 use crate::records::{Driver, Trip, table};
+use wayfare_wire::fence::FenceDoc;
+use wayfare_wire::ids;
 use wayfare_wire::plan::{PlanDoc, StopDoc, TripDoc};
 
 /// Why a trip is told anew.
@@ -47,6 +49,13 @@ pub enum Event {
         driver: Box<Driver>,
         /// What ingest follows.
         plan: PlanDoc,
+    },
+    /// A fence as of this version.
+    Fence {
+        /// Which.
+        id: ids::Fence,
+        /// What it is now; nothing when it was deleted.
+        fence: Option<Box<FenceDoc>>,
     },
     /// A token or a subject was revoked.
     Revoked {
@@ -133,6 +142,17 @@ pub fn plan(driver: &Driver, trips: &[Trip]) -> PlanDoc {
         trips: trips.collect(),
         stops,
     }
+}
+
+/// Notes that a fence was made, replaced or deleted.
+pub async fn put_fence(
+    write: &mut Write,
+    id: ids::Fence,
+    version: u64,
+    fence: Option<&FenceDoc>,
+) -> Result<(), DatabaseError> {
+    let event = Event::Fence { id, fence: fence.cloned().map(Box::new) };
+    put(write, &id.to_string(), version, &event).await
 }
 
 /// Notes a revocation; `entity` is told apart from the record's own events.

@@ -1,6 +1,7 @@
 //! The records as they are stored and shown, and the rules by which they change.
 
 pub mod driver;
+pub mod fence;
 pub mod store;
 pub mod table;
 pub mod trip;

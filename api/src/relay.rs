@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use wayfare_bus::{Append, Fence, Fields, PublishError};
-use wayfare_wire::Topic;
+use wayfare_wire::fence::FenceDoc;
+use wayfare_wire::topic::fence_set_of;
+use wayfare_wire::{Topic, ids};
 
 use crate::db::DatabaseError;
 use crate::outbox::{self, Cause, Event, Row};
 use crate::project::{self, View};
+use crate::records::fence::Fence as FenceRecord;
 use crate::records::trip::live_or_ended_after;
 use crate::records::{Driver, Trip, table};
 use crate::{House, KEYS_TOPIC, REVOKED_TOPIC};
@@ -119,6 +122,7 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
             }
         }
         Event::Plan { driver, plan } => tell_plan(house, driver, plan).await,
+        Event::Fence { id, fence } => tell_fence(house, *id, fence.as_deref()).await,
         Event::Revoked { name, before_s } => tell_revoked(house, name, *before_s).await,
     }
     Ok(())
@@ -134,9 +138,10 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     for (name, before_s) in revocations(house).await? {
         tell_revoked(house, &name, before_s).await;
     }
+    tell_fences(house).await?;
     let keep_ms = house.config.ended_keep_ms;
     let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
-    let mut of_driver: std::collections::HashMap<wayfare_wire::ids::Driver, Vec<Trip>> = Default::default();
+    let mut of_driver: std::collections::HashMap<ids::Driver, Vec<Trip>> = Default::default();
     for trip in &trips {
         let driver = match trip.driver {
             Some(id) => table::by_id::<Driver>(&house.db, &id.to_string()).await?,
@@ -161,6 +166,32 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     }
     tracing::info!(trips = trips.len(), "records told to the bus");
     Ok(())
+}
+
+/// All fences, page by page.
+async fn tell_fences(house: &House) -> Result<(), DatabaseError> {
+    let (mut after_ms, mut after_id) = (i64::MIN, String::new());
+    loop {
+        let fences: Vec<FenceRecord> = table::page(&house.db, (after_ms, &after_id), 500).await?;
+        let Some(last) = fences.last() else { return Ok(()) };
+        (after_ms, after_id) = (last.created_ms, last.id.to_string());
+        for fence in &fences {
+            tell_fence(house, fence.id, Some(&fence.doc)).await;
+        }
+    }
+}
+
+/// A fence is a field of its set.
+async fn tell_fence(house: &House, id: ids::Fence, fence: Option<&FenceDoc>) {
+    let mut fields = Fields::new();
+    match fence {
+        Some(fence) => fields.set(id.to_string(), |out| {
+            serde_json::to_writer(out, fence).expect("a fence has string keys and finite numbers");
+        }),
+        None => fields.set_null(id.to_string()),
+    };
+    // Fences have no order among them, and the outbox keeps the order of each.
+    publish(house, &fence_set_of(id), &fields, 1).await;
 }
 
 async fn revocations(house: &House) -> Result<Vec<(String, i64)>, DatabaseError> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use wayfare_bus::{Append, Checkpoint, Entry, FixLogError, Flush};
+use wayfare_wire::Topic;
 use wayfare_wire::topic::PHASES_LOG;
 
 use crate::House;
@@ -18,6 +19,9 @@ use crate::shard::{Acks, Command};
 
 /// After a failed flush the next try comes after this time.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Fence events appended in one step.
+const EVENTS_AT_ONCE: usize = 500;
 
 /// A phase that a tracker found, to be told once what caused it is durable.
 #[derive(Debug, Clone)]
@@ -30,6 +34,25 @@ pub struct PhaseEvent {
     pub payload: Vec<u8>,
 }
 
+/// A driver at an operator's fence, to be told once what caused it is durable.
+#[derive(Debug, Clone)]
+pub struct FenceEvent {
+    /// The driver's id, as text.
+    pub driver: String,
+    /// The event's own id.
+    pub id: String,
+    /// Grows within the driver.
+    pub number: u64,
+    /// JSON.
+    pub payload: Vec<u8>,
+}
+
+impl FenceEvent {
+    fn append(&self) -> Append<'_> {
+        Append { entity: &self.driver, number: self.number, event_id: &self.id, payload: &self.payload }
+    }
+}
+
 /// What one shard has judged since it was last taken.
 #[derive(Default)]
 pub struct Gather {
@@ -39,6 +62,7 @@ pub struct Gather {
     pub spans: Vec<(u128, u64, usize)>,
     pub checkpoints: Vec<Checkpoint>,
     pub phases: Vec<PhaseEvent>,
+    pub fences: Vec<FenceEvent>,
     pub acks: Acks,
 }
 
@@ -97,7 +121,8 @@ impl Gathers {
 
 impl Gather {
     fn is_empty(&self) -> bool {
-        self.spans.is_empty() && self.checkpoints.is_empty() && self.phases.is_empty() && self.acks.is_empty()
+        let told = self.phases.is_empty() && self.fences.is_empty();
+        self.spans.is_empty() && self.checkpoints.is_empty() && told && self.acks.is_empty()
     }
 }
 
@@ -122,7 +147,7 @@ pub async fn run(house: Arc<House>, shards: Vec<mpsc::Sender<Command>>) {
 async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
     let mut gathers = house.gathers.take();
     let mut record = Flush { at_ms: wayfare_bus::now_ms(), ..Flush::default() };
-    let mut phases = Vec::new();
+    let (mut phases, mut fences) = (Vec::new(), Vec::new());
     // Which shard an entry came from, and its driver: refused ones must not be acked.
     let mut owners = Vec::new();
     let mut size = 0;
@@ -137,6 +162,7 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
         }
         record.checkpoints.append(&mut gather.checkpoints);
         phases.append(&mut gather.phases);
+        fences.append(&mut gather.fences);
     }
     let started = Instant::now();
     if !(record.entries.is_empty() && record.checkpoints.is_empty()) {
@@ -156,6 +182,7 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
         }
     }
     tell_phases(house, phases).await;
+    tell_fences(house, fences).await;
 }
 
 /// Appends until it succeeds. While it does not, those who wait are told once, and send again later.
@@ -199,6 +226,21 @@ async fn tell_phases(house: &House, phases: Vec<PhaseEvent>) {
             tracing::error!(%error, "a phase could not be told; trying again");
             if house.gathers.is_stopped() {
                 return; // it stands in the checkpoint, and is told after the next start
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// Appends fence events to their log, some hundreds at once, until it takes them.
+async fn tell_fences(house: &House, events: Vec<FenceEvent>) {
+    let topic = Topic::Fences.to_string();
+    for events in events.chunks(EVENTS_AT_ONCE) {
+        let appends: Vec<Append<'_>> = events.iter().map(FenceEvent::append).collect();
+        while let Err(error) = house.bus.logs.append_all(&topic, &appends).await {
+            tracing::error!(%error, "fence events could not be told; trying again");
+            if house.gathers.is_stopped() {
+                return; // they stand in the checkpoints, and are told after the next start
             }
             tokio::time::sleep(RETRY).await;
         }

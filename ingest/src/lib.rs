@@ -4,6 +4,7 @@
 //! made durable by one flusher for the whole node ([`flush`]); only then are acks sent. Telling watchers does not wait for it.
 //! This room knows no watcher and no record: a driver's plan comes over the bus.
 
+mod fences;
 mod flush;
 mod hello;
 pub mod keep;
@@ -25,6 +26,7 @@ use wayfare_net::cores::Cores;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
+use fences::{FenceSet, Follower};
 use flush::Gathers;
 
 /// Bounds and rhythms of ingest. The defaults are those told in `PROTOCOL.md`.
@@ -90,8 +92,9 @@ pub(crate) struct House {
 
 impl House {
     /// What the engine looks things up in, with what is known of driving just now.
-    fn world<'a>(&'a self, knowledge: &'a Knowledge, room: &'a Room) -> World<'a> {
-        World { area: self.config.area.as_ref(), ..World::new(&self.config.limits, knowledge, room) }
+    fn world<'a>(&'a self, fences: &'a FenceSet, knowledge: &'a Knowledge, room: &'a Room) -> World<'a> {
+        let fences = Some(&fences.index).filter(|index| !index.is_empty());
+        World { area: self.config.area.as_ref(), fences, ..World::new(&self.config.limits, knowledge, room) }
     }
 }
 
@@ -131,6 +134,13 @@ impl Ingest {
             });
             shards.push(sender);
         }
+        // Before the trackers come back: what they judge again, they judge among the fences.
+        let (follower, fences) = Follower::start(&house.bus).await;
+        for shard in &shards {
+            let _ = shard.send(shard::Command::Fences(Arc::clone(&fences))).await;
+        }
+        metrics::fences(fences.index.len());
+        tokio::spawn(follower.run(shards.clone()));
         let flusher = Mutex::new(Some(tokio::spawn(flush::run(Arc::clone(&house), shards.clone()))));
         let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher });
         restore::run(&ingest).await?;

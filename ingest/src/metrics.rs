@@ -1,7 +1,7 @@
 //! What ingest counts: fixes received = accepted + late + rejected, by reason.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use wayfare_engine::{Forecast, Millis, Verdict};
+use wayfare_engine::{FenceKind, Forecast, Millis, Verdict};
 use wayfare_wire::CloseCode;
 
 /// Codes of verdicts in the order of their counters.
@@ -32,6 +32,8 @@ pub struct Counters {
     pub published: u64,
     /// Publishes that a fence or a tombstone refused.
     pub refused: u64,
+    /// Events of the operator's fences, in the order of [`FenceKind::ALL`].
+    fences: [u64; FenceKind::ALL.len()],
 }
 
 impl Counters {
@@ -56,11 +58,21 @@ impl Counters {
         }
     }
 
+    /// Notes an event of an operator's fence.
+    pub fn fence(&mut self, kind: FenceKind) {
+        self.fences[kind as usize] += 1;
+    }
+
     /// Hands the sums over and starts anew.
     pub fn publish(&mut self) {
         for (place, count) in self.verdicts.iter().enumerate() {
             if *count > 0 {
                 counter!("wayfare_fixes_total", "verdict" => CODES[place]).increment(*count);
+            }
+        }
+        for (kind, count) in FenceKind::ALL.iter().zip(self.fences) {
+            if count > 0 {
+                counter!("wayfare_fence_events_total", "kind" => kind.code()).increment(count);
             }
         }
         counter!("wayfare_fix_messages_total").increment(self.messages);
@@ -92,12 +104,22 @@ pub fn describe() {
         "Sums of what was foreseen to be left and what was: their ratio is the bias"
     );
     describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
+    describe_counter!(
+        "wayfare_fence_events_total",
+        "Drivers who entered, left, stayed or were found in an operator's fence, by kind"
+    );
+    describe_gauge!("wayfare_fences", "Operator's fences that fixes are judged by");
     describe_gauge!("wayfare_trackers", "Trackers in memory, by shard");
 }
 
 /// One connection was closed from here.
 pub fn closed(code: CloseCode) {
     counter!("wayfare_drive_closed_total", "reason" => code.word()).increment(1);
+}
+
+/// How many fences are in the index.
+pub fn fences(count: usize) {
+    gauge!("wayfare_fences").set(count as f64);
 }
 
 /// Sizes of a shard's tables.

@@ -7,6 +7,7 @@
 mod acks;
 mod conn_task;
 mod drivers;
+mod events;
 mod fixes;
 mod state;
 mod tell;
@@ -28,6 +29,7 @@ pub use conn_task::parse_session;
 use state::State;
 
 use crate::House;
+use crate::fences::FenceSet;
 use crate::keep::KeptMessage;
 
 /// What other threads ask of a shard.
@@ -63,6 +65,8 @@ pub enum Command {
         /// Told when it is done.
         done: oneshot::Sender<()>,
     },
+    /// The operator's fences, from now on.
+    Fences(Arc<FenceSet>),
     /// These are on the disk.
     Durable(Acks),
     /// These are not, just now.
@@ -141,6 +145,7 @@ impl Shard {
                     let _ = done.send(());
                 });
             }
+            Command::Fences(fences) => self.state.borrow_mut().fences = fences,
             Command::Durable(acks) => self.state.borrow_mut().send_acks(acks),
             Command::NotDurable(acks) => self.state.borrow_mut().refuse_acks(acks),
             Command::Settle(done) => {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 mod drive;
+mod fences;
 mod forge;
 mod harness;
 mod raw;

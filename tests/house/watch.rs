@@ -81,7 +81,7 @@ impl Memory {
             "delta" => self.replica(topic).delta(message["seq"].as_u64().unwrap(), &message["patch"]),
             "end" => self.replica(topic).end(&message["state"]),
             "event" => self.event(topic, message["cursor"].as_str().unwrap(), &message["event"]),
-            "subscribed" if topic.starts_with("store:") => {
+            "subscribed" if topic.starts_with("store:") || topic == "fences" => {
                 self.log_cursors
                     .entry(topic.to_owned())
                     .or_insert_with(|| message["cursor"].as_str().unwrap().to_owned());

@@ -94,6 +94,17 @@ impl Logs {
         }
     }
 
+    /// Appends several events of one topic in order, all in one atomic step: as [`Logs::append`] one by one, for the price of one. Returns how
+    /// many were new.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing was appended, or it is not known; append them again.
+    pub async fn append_all(&self, topic: &str, events: &[Append<'_>]) -> Result<usize, LogError> {
+        match self {
+            Self::Embedded(file) => file.append_all(topic, events).await,
+        }
+    }
+
     /// Reads at most `limit` events from `start`.
     ///
     /// # Errors

@@ -77,6 +77,7 @@ bus_contract!(embedded, Embedded:
     epochs_only_grow,
     readiness_needs_every_owner,
     a_log_keeps_order_and_ignores_repetitions,
+    a_log_takes_several_events_at_once,
     a_log_resets_honestly,
     a_log_survives_a_restart,
     a_tail_wakes,
@@ -393,6 +394,22 @@ async fn a_log_keeps_order_and_ignores_repetitions<F: Fixture>() {
     assert_eq!((rest.events.len(), rest.next, rest.more), (1, 3, false));
     assert_eq!(bus.logs.read("l", LogStart::Now, 9).await.unwrap().next, 3);
     assert_eq!(bus.logs.read("other", LogStart::Oldest, 9).await.unwrap().next, 0, "topics do not mix");
+}
+
+async fn a_log_takes_several_events_at_once<F: Fixture>() {
+    let house = F::start().await;
+    let bus = house.bus();
+    let mut tail = bus.logs.tail("l").await;
+    append(bus, "l", "x", 2).await;
+    tail.mark_unchanged();
+    let event = |entity, number, event_id| Append { entity, number, event_id, payload: b"{}" };
+    let events = [event("x", 1, "x/1"), event("y", 1, "y/1"), event("x", 3, "x/3"), event("y", 1, "y/1")];
+    assert_eq!(bus.logs.append_all("l", &events).await.unwrap(), 2, "without those it has");
+    assert!(tail.has_changed().unwrap());
+    assert_eq!(bus.logs.append_all("l", &events).await.unwrap(), 0);
+    assert_eq!(bus.logs.append_all("l", &[]).await.unwrap(), 0);
+    let page = bus.logs.read("l", LogStart::Oldest, 9).await.unwrap();
+    assert_eq!(page.events.iter().map(|event| event.event_id.as_str()).collect::<Vec<_>>(), ["x/2", "y/1", "x/3"]);
 }
 
 async fn a_log_resets_honestly<F: Fixture>() {

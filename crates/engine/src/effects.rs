@@ -2,7 +2,7 @@
 
 use crate::learn::Lesson;
 use crate::roads::Matched;
-use crate::{Eta, Fix, Forecast, Millis, Phase, Position, TripId, Verdict};
+use crate::{Eta, FenceKind, Fix, Forecast, GeofenceId, Millis, Phase, Position, TripId, Verdict};
 
 /// One thing that follows from a fix, a plan or the passing of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,19 @@ pub enum Effect {
         trip: TripId,
         /// The estimate; `None` when there is none any more.
         eta: Option<Eta>,
+    },
+    /// The driver entered, left or stayed in a fence of the operator's.
+    Fence {
+        /// Which fence.
+        fence: GeofenceId,
+        /// What happened.
+        kind: FenceKind,
+        /// When it happened, in server time.
+        at: Millis,
+        /// Where the driver was when it was found out.
+        position: Position,
+        /// Number of the event: grows over all fence events of the driver. The same fixes give the same numbers.
+        number: u64,
     },
     /// No fix has been accepted for [`crate::Limits::silence_ms`] although a trip is live. Told once.
     Silent {

@@ -4,6 +4,9 @@
 //! other error in an arrival time. Everything here works across the antimeridian and over the poles, because
 //! the sums are made on unit vectors, which know neither.
 
+use crate::RestoreError;
+use crate::bytes::{Reader, Writer};
+
 /// Mean Earth radius R1 in metres (IUGG).
 pub const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
@@ -141,6 +144,37 @@ impl Unit {
     pub(crate) fn chord_m(self, other: Self) -> f64 {
         let (dx, dy, dz) = (self.0[0] - other.0[0], self.0[1] - other.0[1], self.0[2] - other.0[2]);
         EARTH_RADIUS_M * (dx * dx + dy * dy + dz * dz).sqrt()
+    }
+
+    /// Distance from the Earth's axis: the cosine of the latitude.
+    pub(crate) fn across(self) -> f64 {
+        (self.0[0] * self.0[0] + self.0[1] * self.0[1]).sqrt()
+    }
+
+    /// A share of the way to `other`, on the sphere. Not for places opposite each other.
+    pub(crate) fn towards(self, other: Self, share: f64) -> Self {
+        let axis = |i: usize| self.0[i] + share * (other.0[i] - self.0[i]);
+        let (x, y, z) = (axis(0), axis(1), axis(2));
+        let length = (x * x + y * y + z * z).sqrt();
+        // Only opposite places have nothing between them.
+        if length < 0.1 { other } else { Self([x / length, y / length, z / length]) }
+    }
+
+    /// The way from here to `middle` times the way from there to `last`, in square metres: positive where it goes on, negative where it
+    /// turns back.
+    pub(crate) fn turn_m2(self, middle: Self, last: Self) -> f64 {
+        let product = |i: usize| (middle.0[i] - self.0[i]) * (last.0[i] - middle.0[i]);
+        EARTH_RADIUS_M * EARTH_RADIUS_M * (product(0) + product(1) + product(2))
+    }
+
+    pub(crate) fn save(self, w: &mut Writer<'_>) {
+        self.0.iter().for_each(|axis| w.f64(*axis));
+    }
+
+    pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let unit = Self([r.f64("unit", 1.0)?, r.f64("unit", 1.0)?, r.f64("unit", 1.0)?]);
+        // Rounding moves the length by a few units in the last place, damage by more.
+        if (unit.dot(unit) - 1.0).abs() < 1e-9 { Ok(unit) } else { Err(RestoreError::Invalid { field: "unit" }) }
     }
 
     pub(crate) fn position(self) -> Position {

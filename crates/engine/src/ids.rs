@@ -7,3 +7,7 @@ pub struct DriverId(pub u128);
 /// A trip: one order on its way. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TripId(pub u128);
+
+/// A fence that the operator drew. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GeofenceId(pub u128);

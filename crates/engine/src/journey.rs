@@ -14,7 +14,7 @@ use crate::trip::{Stop, Trip};
 use crate::{Effect, Fence, Millis, Phase, Plan, RestoreError, StopKind};
 
 /// A speed at which a driver inside a fence is stopping there, m/s.
-const SLOW_MPS: f32 = 3.0;
+pub(crate) const SLOW_MPS: f32 = 3.0;
 
 /// Live trips and their stops in driving order.
 #[derive(Clone, Debug, Default, PartialEq)]

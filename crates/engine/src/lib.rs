@@ -20,6 +20,7 @@ mod fix;
 mod following;
 mod gate;
 mod geo;
+mod geofence;
 mod ids;
 mod itinerary;
 mod journey;
@@ -51,7 +52,10 @@ pub use fence::{Fence, InvalidFence};
 pub use fix::{Fix, RawFix};
 pub use following::{RouteChange, RouteLine};
 pub use geo::{EARTH_RADIUS_M, InvalidPosition, LocalPlane, Position};
-pub use ids::{DriverId, TripId};
+pub use geofence::{
+    Bounds, FenceKind, FenceKinds, Geofence, GeofenceRules, Geofences, InvalidGeofence, Place as GeofencePlace,
+};
+pub use ids::{DriverId, GeofenceId, TripId};
 pub use limits::{InvalidLimit, Limits, LimitsTable, MockPolicy};
 pub use pacing::{marker_worth_telling, prediction_error_m};
 pub use phase::Phase;

@@ -4,8 +4,9 @@ use crate::driving::Driving;
 use crate::duty::Duty;
 use crate::following::{Following, RouteChange, RouteLine};
 use crate::gate::Gate;
+use crate::geofence::{GeofenceState, Seen};
 use crate::itinerary::Itinerary;
-use crate::journey::{Journey, Sighting};
+use crate::journey::{Journey, SLOW_MPS, Sighting};
 use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
@@ -21,7 +22,8 @@ use crate::{
 /// Below this measured speed the course of a phone is noise, m/s.
 const HEADING_LEAST_MPS: f32 = 1.5;
 
-/// Everything known about one driver. Bounded: about 4 KiB, plus 1 KiB per trip on board.
+/// Everything known about one driver. Bounded: about 4.5 KiB, plus 1 KiB per trip on board and 0.15 KiB per fence the driver is inside of
+/// (at most 32).
 ///
 /// Feed it a plan before the first fix: a driver without duty is not followed. `now` is the server's clock and should not go
 /// back; if it does, nothing panics, and the live state follows the new clock.
@@ -49,6 +51,7 @@ pub struct Tracker {
     pub(crate) itinerary: Itinerary,
     pub(crate) driving: Driving,
     pub(crate) following: Following,
+    pub(crate) geofences: GeofenceState,
 }
 
 impl Tracker {
@@ -73,6 +76,7 @@ impl Tracker {
             itinerary: Itinerary::default(),
             driving: Driving::default(),
             following: Following::default(),
+            geofences: GeofenceState::default(),
         }
     }
 
@@ -146,11 +150,16 @@ impl Tracker {
         self.tell_etas(now, phase_changed, world, effects);
     }
 
-    /// Notices silence, and dwells that silence has completed. Harmless if early.
+    /// Notices silence, and dwells (at stops and in fences) that silence has completed. Harmless if early.
     pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
         let first = effects.len();
         self.journey.pass_time(now, effects);
         self.conclude_phases(first, effects);
+        match world.fences {
+            Some(fences) if self.duty.is_on() => self.geofences.pass_time(now, fences, effects),
+            Some(_) => {}
+            None => self.geofences.forget_fences(),
+        }
         if self.silent_at.is_some_and(|at| at <= now) {
             (self.silent, self.silent_at) = (true, None);
             effects.push(Effect::Silent { since: self.heard });
@@ -164,7 +173,8 @@ impl Tracker {
     /// When to call [`Tracker::on_timeout`]; ask again after any other call. `None`: nothing to wait for.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.silent_at.into_iter().chain(self.journey.deadline()).min()
+        let fences = self.geofences.deadline().filter(|_| self.duty.is_on());
+        self.silent_at.into_iter().chain(self.journey.deadline()).chain(fences).min()
     }
 
     /// Whether a message has been observed: (session, seq) among those remembered, or below them. Always false for session 0.
@@ -275,10 +285,19 @@ impl Tracker {
             self.arm_silence(limits);
         }
         self.match_road(fix, afresh || previous.is_none(), world, effects);
-        if !self.journey.is_live() {
+        let is_live = self.journey.is_live();
+        if !is_live && world.fences.is_none() {
             return;
         }
         let sighting = self.sighting(fix, limits);
+        if let Some(fences) = world.fences {
+            let Sighting { unit, filtered, accuracy_m, .. } = sighting;
+            let slow = sighting.speed_mps < SLOW_MPS;
+            self.geofences.see(&Seen { unit, filtered, accuracy_m }, slow, fix.taken(), fences, effects);
+        }
+        if !is_live {
+            return;
+        }
         let first = effects.len();
         self.journey.see(&sighting, previous, effects);
         self.conclude_phases(first, effects);

@@ -1,7 +1,7 @@
 //! What a tracker looks things up in; shared by all trackers of a node.
 
 use crate::drive::{Knowledge, Room};
-use crate::{LimitsTable, Millis, RawFix, ServiceArea};
+use crate::{Geofences, LimitsTable, Millis, RawFix, ServiceArea};
 
 /// The surroundings of a judgement. Borrowed for one call, never kept.
 #[derive(Clone, Copy)]
@@ -14,13 +14,15 @@ pub struct World<'a> {
     pub knowledge: &'a Knowledge,
     /// Room of the calling thread for looking things up.
     pub room: &'a Room,
+    /// The operator's fences; `None`: none are watched.
+    pub fences: Option<&'a Geofences>,
 }
 
 impl<'a> World<'a> {
     /// Surroundings without any area.
     #[must_use]
     pub fn new(limits: &'a LimitsTable, knowledge: &'a Knowledge, room: &'a Room) -> Self {
-        Self { limits, area: None, knowledge, room }
+        Self { limits, area: None, knowledge, room, fences: None }
     }
 }
 

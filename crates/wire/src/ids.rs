@@ -4,7 +4,7 @@
 //! reused, and carry no order, so that nobody can count or guess them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use wayfare_engine::{DriverId, TripId};
+use wayfare_engine::{DriverId, GeofenceId, TripId};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: usize = 26;
@@ -107,7 +107,21 @@ text_id!(
     /// A token, `tok_…`: the `jti` of a JWT.
     Token, "tok"
 );
+text_id!(
+    /// A fence of the operator's, `fen_…`.
+    Fence, "fen"
+);
 
+impl From<Fence> for GeofenceId {
+    fn from(id: Fence) -> Self {
+        Self(id.0)
+    }
+}
+impl From<GeofenceId> for Fence {
+    fn from(id: GeofenceId) -> Self {
+        Self(id.0)
+    }
+}
 impl From<Driver> for DriverId {
     fn from(id: Driver) -> Self {
         Self(id.0)

@@ -3,10 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::{Driver, InvalidId, Store, Trip};
+use crate::ids::{Driver, Fence, InvalidId, Store, Trip};
 
 /// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
 pub const PHASES_LOG: &str = "phases";
+
+/// State topics, for services only, that together hold every fence: a field per fence, its value a [`crate::fence::FenceDoc`]. There are
+/// many of them so that each stays small.
+pub const FENCE_SETS: u16 = 256;
+
+/// Name of a set of fences, 0 to [`FENCE_SETS`].
+pub fn fence_set(number: u16) -> String {
+    format!("fence-set:{number:02x}")
+}
+
+/// The set that a fence belongs to.
+pub fn fence_set_of(fence: Fence) -> String {
+    fence_set((fence.0 % u128::from(FENCE_SETS)) as u16)
+}
 
 /// Everything live in the system, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +33,8 @@ pub enum Topic {
     Driver(Driver),
     /// `store:{id}`, a log topic: what happened to the trips of a store.
     Store(Store),
+    /// `fences`, a log topic: drivers who enter, leave and stay in the operator's fences.
+    Fences,
     /// `plan:{driver}`, a state topic for services only.
     Plan(Driver),
     /// `access:{trip}`, a state topic for services only: who may watch a trip.
@@ -49,7 +65,7 @@ impl Topic {
     /// State or log.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Store(_) => Kind::Log,
+            Self::Store(_) | Self::Fences => Kind::Log,
             _ => Kind::State,
         }
     }
@@ -75,6 +91,7 @@ impl fmt::Display for Topic {
             Self::TripOps(id) => write!(out, "trip:{id}:ops"),
             Self::Driver(id) => write!(out, "driver:{id}"),
             Self::Store(id) => write!(out, "store:{id}"),
+            Self::Fences => out.write_str("fences"),
             Self::Plan(id) => write!(out, "plan:{id}"),
             Self::Access(id) => write!(out, "access:{id}"),
         }
@@ -86,6 +103,9 @@ impl FromStr for Topic {
 
     fn from_str(text: &str) -> Result<Self, InvalidTopic> {
         let family = || InvalidTopic::Family(text.chars().take(32).collect());
+        if text == "fences" {
+            return Ok(Self::Fences);
+        }
         let (name, id) = text.split_once(':').ok_or_else(family)?;
         Ok(match name {
             "trip" => match id.strip_suffix(":ops") {
@@ -112,6 +132,7 @@ mod tests {
             Topic::TripOps(Trip(2)),
             Topic::Driver(Driver(3)),
             Topic::Store(Store(4)),
+            Topic::Fences,
             Topic::Plan(Driver(5)),
             Topic::Access(Trip(u128::MAX)),
         ] {
@@ -129,6 +150,8 @@ mod tests {
             "*",
             "trip:trp_*",
             "area:8928308280fffff",
+            "fences:",
+            "fence-set:00",
             "trip:drv_00000000000000000000000001",
         ] {
             assert!(text.parse::<Topic>().is_err(), "{text}");

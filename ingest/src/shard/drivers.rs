@@ -2,23 +2,21 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use wayfare_bus::{Checkpoint, Event, EventKind, Lease, Leases, Members, Publisher};
-use wayfare_engine::{Batch, DriverId, Effect, Millis, Phase, RawFix, Tracker, TripId, Vehicle};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
 use wayfare_wire::plan::PlanDoc;
 use wayfare_wire::state::field;
 use wayfare_wire::{CloseCode, Topic, ids};
 
+use super::events::{fence_event, phase_event, read_events, write_events};
 use super::state::{ConnId, State, Want};
 use super::{LEASE_MS, Shard};
-use crate::flush::PhaseEvent;
+use crate::flush::{FenceEvent, PhaseEvent};
 use crate::keep::KeptMessage;
-
-/// Phases kept with a checkpoint, in case the house fell between keeping and telling them.
-const PHASES_KEPT: usize = 16;
 
 /// A driver in memory.
 pub struct Tracked {
@@ -40,6 +38,8 @@ pub struct Tracked {
     pub changed: bool,
     /// Newest phases, for the checkpoint.
     pub phases: Vec<PhaseEvent>,
+    /// Newest fence events, for the checkpoint, with the second they were found in.
+    pub fences: Vec<(u32, FenceEvent)>,
 }
 
 /// Where a trip is told.
@@ -131,13 +131,14 @@ impl Shard {
         plan: &Members,
     ) {
         let now = Millis(wayfare_bus::now_ms());
-        let (tracker, phases) = match checkpoint.map(read_checkpoint) {
-            Some(Ok((tracker, phases))) => (tracker, phases),
+        let nothing = || (Tracker::new(now, Vehicle::default()), Vec::new(), Vec::new());
+        let (tracker, phases, fences) = match checkpoint.map(read_checkpoint) {
+            Some(Ok(read)) => read,
             Some(Err(why)) => {
                 tracing::error!(driver = %ids::Driver::from(driver), why, "a checkpoint cannot be read; starting anew");
-                (Tracker::new(now, Vehicle::default()), Vec::new())
+                nothing()
             }
-            None => (Tracker::new(now, Vehicle::default()), Vec::new()),
+            None => nothing(),
         };
         let mut state = self.state.borrow_mut();
         state.next_tag += 1;
@@ -157,11 +158,13 @@ impl Shard {
                 heard_s: now_s,
                 kept_s: None,
                 changed: false,
-                phases: Vec::new(),
+                phases: phases.clone(),
+                fences: fences.iter().map(|event| (now_s, event.clone())).collect(),
             }),
         );
         // Phases that may not have been told: the log knows those it has.
         state.gather_phases(phases);
+        state.gather_fences(fences);
         state.replay(driver, &messages);
         state.plan_changed(driver, plan, now);
         state.tell_everything(driver);
@@ -216,7 +219,7 @@ impl State {
     /// Judges again what was kept after the checkpoint. The same calls give the same effects; phases are gathered again, the log
     /// knows those it has.
     fn replay(&mut self, driver: DriverId, messages: &[KeptMessage]) {
-        let house = std::sync::Arc::clone(&self.house);
+        let (house, fences) = (std::sync::Arc::clone(&self.house), std::sync::Arc::clone(&self.fences));
         let knowledge = house.atlas.knowledge();
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = Vec::new();
@@ -225,12 +228,19 @@ impl State {
             raw.clear();
             raw.extend(message.fixes.iter().map(|fix| fix.raw));
             let batch = Batch { session: message.session, seq: message.seq, sent: message.sent, fixes: &raw };
-            tracked.tracker.observe(message.received, batch, &house.world(&knowledge, &self.room), &mut effects);
+            tracked.tracker.observe(
+                message.received,
+                batch,
+                &house.world(&fences, &knowledge, &self.room),
+                &mut effects,
+            );
         }
         let found = effects.iter().enumerate();
         let phases: Vec<PhaseEvent> =
             found.filter_map(|(index, effect)| phase_event(effect, &effects[index + 1..])).collect();
         self.gather_phases(phases);
+        let events = effects.iter().filter_map(|effect| fence_event(driver, effect, &fences)).collect();
+        self.gather_fences(events);
     }
 
     /// Applies a plan and tells what follows.
@@ -247,12 +257,12 @@ impl State {
                 return;
             }
         };
-        let house = std::sync::Arc::clone(&self.house);
+        let (house, fences) = (std::sync::Arc::clone(&self.house), std::sync::Arc::clone(&self.fences));
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = std::mem::take(&mut self.effects);
         let was_on_duty = tracked.tracker.on_duty();
         let knowledge = house.atlas.knowledge();
-        tracked.tracker.apply_plan(now, plan, &house.world(&knowledge, &self.room), &mut effects);
+        tracked.tracker.apply_plan(now, plan, &house.world(&fences, &knowledge, &self.room), &mut effects);
         if let Some(since_ms) = duty_since_ms {
             tracked.tracker.extend_duty(Millis(since_ms));
         }
@@ -292,16 +302,20 @@ impl State {
         let due = |tracked: &Tracked| tracked.tracker.next_timeout().is_some_and(|at| at <= now);
         let timeouts: Vec<DriverId> =
             self.drivers.iter().filter(|(_, tracked)| due(tracked)).map(|(driver, _)| *driver).collect();
-        let house = std::sync::Arc::clone(&self.house);
+        let (house, fences) = (std::sync::Arc::clone(&self.house), std::sync::Arc::clone(&self.fences));
         for driver in timeouts {
             let mut effects = std::mem::take(&mut self.effects);
             if let Some(tracked) = self.drivers.get_mut(&driver) {
                 let knowledge = house.atlas.knowledge();
-                tracked.tracker.on_timeout(now, &house.world(&knowledge, &self.room), &mut effects);
+                tracked.tracker.on_timeout(now, &house.world(&fences, &knowledge, &self.room), &mut effects);
                 tracked.changed = true;
                 tracked.kept_s = None;
             }
             self.carry_out(driver, &effects);
+            // No fix comes along to bring the checkpoint, which must not be later than what is told.
+            if effects.iter().any(|effect| matches!(effect, Effect::Fence { .. })) {
+                self.checkpoint(driver);
+            }
             effects.clear();
             self.effects = effects;
             self.ask_rate(driver);
@@ -348,10 +362,14 @@ impl State {
     pub fn checkpoint(&mut self, driver: DriverId) {
         let now_s = self.now_s();
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
-        let checkpoint = write_checkpoint(driver, tracked);
+        let checkpoint = write_checkpoint(driver, tracked, now_s);
         tracked.kept_s = Some(now_s);
         tracked.changed = false;
-        self.house.gathers.add(self.index, |gather| gather.checkpoints.push(checkpoint));
+        let found = std::mem::take(&mut self.found_fences);
+        self.house.gathers.add(self.index, |gather| {
+            gather.checkpoints.push(checkpoint);
+            gather.fences.extend(found);
+        });
     }
 
     /// Gathers all checkpoints: the house is about to stop.
@@ -362,77 +380,18 @@ impl State {
             self.checkpoint(driver);
         }
     }
-
-    /// Gathers phases to be told after the next flush.
-    pub fn gather_phases(&mut self, phases: Vec<PhaseEvent>) {
-        if !phases.is_empty() {
-            self.house.gathers.add(self.index, |gather| gather.phases.extend(phases));
-        }
-    }
-
-    /// A phase that was just found goes into the next checkpoint, and out after the next flush.
-    pub fn note_phase(&mut self, driver: DriverId, event: PhaseEvent) {
-        if let Some(tracked) = self.drivers.get_mut(&driver) {
-            if tracked.phases.len() == PHASES_KEPT {
-                tracked.phases.remove(0);
-            }
-            tracked.phases.push(event.clone());
-            tracked.kept_s = None;
-        }
-        self.gather_phases(vec![event]);
-    }
 }
 
-/// A phase as the log has it; `after` are the effects behind it, among which is what had been foreseen if it is an arrival.
-pub fn phase_event(effect: &Effect, after: &[Effect]) -> Option<PhaseEvent> {
-    let Effect::Phase { trip, assignment, phase, at, ordinal } = effect else { return None };
-    let foreseen = after.iter().find_map(|effect| match effect {
-        Effect::Outcome { trip: arrived, forecasts, .. } if arrived == trip && *phase == Phase::Arrived => {
-            Some(forecasts)
-        }
-        _ => None,
-    });
-    let trip = ids::Trip::from(*trip).to_string();
-    let mut payload = serde_json::json!({
-        "trip": trip, "assignment": assignment, "phase": phase.code(), "at_ms": at.0,
-    });
-    if let Some(forecasts) = foreseen {
-        let one = |one: &wayfare_engine::Forecast| {
-            serde_json::json!([one.made.0, one.at.0, one.low.0, one.high.0, one.basis.code()])
-        };
-        payload["forecasts"] = forecasts.iter().map(one).collect();
-    }
-    let number = (assignment << 16) | u64::from(*ordinal);
-    Some(PhaseEvent { trip, number, payload: payload.to_string().into_bytes() })
-}
-
-/// Phases (count, then number and payload of each), then the tracker's own bytes.
-pub fn write_checkpoint(driver: DriverId, tracked: &Tracked) -> Checkpoint {
+/// Events that may not have been told yet, then the tracker's own bytes.
+pub fn write_checkpoint(driver: DriverId, tracked: &mut Tracked, now_s: u32) -> Checkpoint {
     let mut bytes = Vec::with_capacity(1024);
-    bytes.push(tracked.phases.len() as u8);
-    for phase in &tracked.phases {
-        bytes.extend_from_slice(&phase.number.to_le_bytes());
-        bytes.extend_from_slice(&(phase.payload.len() as u16).to_le_bytes());
-        bytes.extend_from_slice(&phase.payload);
-    }
+    write_events(tracked, now_s, &mut bytes);
     tracked.tracker.checkpoint(&mut bytes);
     Checkpoint { driver: driver.0, lease: tracked.lease.number, bytes: bytes.into() }
 }
 
-fn read_checkpoint(mut bytes: Bytes) -> Result<(Tracker, Vec<PhaseEvent>), String> {
-    let short = || "it ends too early".to_owned();
-    let mut phases = Vec::new();
-    let count = bytes.try_get_u8().map_err(|_| short())?;
-    for _ in 0..count {
-        let number = bytes.try_get_u64_le().map_err(|_| short())?;
-        let length = usize::from(bytes.try_get_u16_le().map_err(|_| short())?);
-        if bytes.remaining() < length {
-            return Err(short());
-        }
-        let payload = bytes.split_to(length).to_vec();
-        let body: serde_json::Value = serde_json::from_slice(&payload).map_err(|error| error.to_string())?;
-        let trip = body["trip"].as_str().unwrap_or_default().to_owned();
-        phases.push(PhaseEvent { trip, number, payload });
-    }
-    Tracker::restore(&bytes).map(|tracker| (tracker, phases)).map_err(|error| error.to_string())
+fn read_checkpoint(mut bytes: Bytes) -> Result<(Tracker, Vec<PhaseEvent>, Vec<FenceEvent>), String> {
+    let (phases, fences) = read_events(&mut bytes)?;
+    let tracker = Tracker::restore(&bytes).map_err(|error| error.to_string())?;
+    Ok((tracker, phases, fences))
 }

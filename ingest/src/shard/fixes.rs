@@ -13,7 +13,8 @@ use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::Shard;
 use super::acks::{AckTo, write_verdicts};
-use super::drivers::{Refused, Tracked, phase_event, write_checkpoint};
+use super::drivers::{Refused, Tracked, write_checkpoint};
+use super::events::{fence_event, phase_event};
 use super::state::State;
 use crate::keep;
 
@@ -47,7 +48,7 @@ impl State {
             let error = ErrorBody::new(ErrorCode::NotDurable, "too much waits for the disk").after_ms(NO_ROOM_MS);
             return Err((to, error));
         }
-        let house = Arc::clone(&self.house);
+        let (house, fences) = (Arc::clone(&self.house), Arc::clone(&self.fences));
         let (now, now_s) = (Millis(wayfare_bus::now_ms()), self.now_s());
         let Some(tracked) = self.drivers.get_mut(&driver) else {
             let error = ErrorBody::new(ErrorCode::NotReady, "this driver is not here").after_ms(NO_ROOM_MS);
@@ -64,7 +65,7 @@ impl State {
         let batch = Batch { session, seq, sent: message.message.sent_ms.map(Millis), fixes: &self.raw };
         let mut effects = std::mem::take(&mut self.effects);
         let knowledge = house.atlas.knowledge();
-        tracked.tracker.observe(now, batch, &house.world(&knowledge, &self.room), &mut effects);
+        tracked.tracker.observe(now, batch, &house.world(&fences, &knowledge, &self.room), &mut effects);
         tracked.heard_s = now_s;
         self.carry_out(driver, &effects);
         self.gather(driver, session, message, &effects, now, to);
@@ -114,10 +115,11 @@ impl State {
         let checkpoint = keep_tracker.then(|| {
             tracked.kept_s = Some(now_s);
             tracked.changed = false;
-            write_checkpoint(driver, tracked)
+            write_checkpoint(driver, tracked, now_s)
         });
         let lease = tracked.lease.number;
         let (seq, sent) = (message.message.seq, message.message.sent_ms.map(Millis));
+        let found_fences = std::mem::take(&mut self.found_fences);
         let (verdicts, raw, unreadable) = (&self.verdicts, &self.raw, &message.unreadable);
         self.house.gathers.add(self.index, |gather| {
             // A message without kept fixes leaves its number behind, so that its resend is still known after a restart.
@@ -131,6 +133,7 @@ impl State {
                 gather.spans.push((driver.0, lease, gather.body.len()));
             }
             gather.checkpoints.extend(checkpoint);
+            gather.fences.extend(found_fences);
             gather.acks.add(driver.0, to, |out| {
                 out.extend_from_slice(if post { b"{" } else { b"{\"type\":\"ack\"," });
                 write_verdicts(out, seq, verdicts, unreadable);
@@ -143,13 +146,18 @@ impl State {
         });
     }
 
-    /// What the engine wants carried out, apart from verdicts: phases are gathered, everything else is told.
+    /// What the engine wants carried out, apart from verdicts: phases and fence events are gathered, everything else is told.
     pub fn carry_out(&mut self, driver: DriverId, effects: &[Effect]) {
         for (index, effect) in effects.iter().enumerate() {
             match effect {
                 Effect::Phase { .. } => {
                     if let Some(event) = phase_event(effect, &effects[index + 1..]) {
                         self.note_phase(driver, event);
+                    }
+                }
+                Effect::Fence { .. } => {
+                    if let Some(event) = fence_event(driver, effect, &self.fences) {
+                        self.note_fence(driver, effect, event);
                     }
                 }
                 // The same driver gives one every few hundred metres; what is too much is as good as what is there.

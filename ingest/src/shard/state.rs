@@ -18,6 +18,8 @@ use wayfare_wire::{Claims, CloseCode};
 
 use super::drivers::Tracked;
 use crate::House;
+use crate::fences::FenceSet;
+use crate::flush::FenceEvent;
 use crate::metrics::{self, Counters};
 
 /// A connection by place and generation: places are used again.
@@ -55,6 +57,8 @@ pub enum Want {
 pub struct State {
     pub index: usize,
     pub house: Arc<House>,
+    /// The operator's fences, replaced as a whole.
+    pub fences: Arc<FenceSet>,
     pub drivers: AHashMap<DriverId, Box<Tracked>>,
     /// Drivers being taken over; those who need them wait.
     pub loading: AHashMap<DriverId, Rc<Notify>>,
@@ -72,6 +76,8 @@ pub struct State {
     pub read_buffer: Vec<u8>,
     /// Reused from message to message: nothing is allocated per fix.
     pub effects: Vec<Effect>,
+    /// Fence events of the message at hand, until they are gathered with it.
+    pub found_fences: Vec<FenceEvent>,
     pub raw: Vec<RawFix>,
     pub verdicts: Vec<Verdict>,
     pub position: Vec<u8>,
@@ -95,6 +101,7 @@ impl State {
         };
         Self {
             index,
+            fences: Arc::default(),
             drivers: AHashMap::new(),
             loading: AHashMap::new(),
             plan_tags: AHashMap::new(),
@@ -106,6 +113,7 @@ impl State {
             leaving: false,
             read_buffer: vec![0; 64 * 1024],
             effects: Vec::new(),
+            found_fences: Vec::new(),
             raw: Vec::new(),
             verdicts: Vec::new(),
             position: Vec::new(),

@@ -29,7 +29,7 @@ impl State {
                 Effect::Eta { .. } => news.etas = true,
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
-                Effect::Judged { .. } | Effect::Lesson(_) | Effect::Outcome { .. } => {}
+                Effect::Judged { .. } | Effect::Lesson(_) | Effect::Outcome { .. } | Effect::Fence { .. } => {}
             }
         }
         if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {
@@ -91,7 +91,7 @@ impl State {
             return None;
         }
         let knowledge = house.atlas.knowledge();
-        match tracked.tracker.route_change(&house.world(&knowledge, &self.room)) {
+        match tracked.tracker.route_change(&house.world(&self.fences, &knowledge, &self.room)) {
             RouteChange::Same => None,
             RouteChange::Drawn(line) => Some(Some(line)),
             RouteChange::Gone => Some(None),

@@ -55,6 +55,17 @@ export interface Place {
   name?: string;
 }
 
+/** An event of the log topic `fences`. */
+export interface FenceEvent {
+  id: string;
+  kind: 'enter' | 'inside' | 'dwell' | 'exit';
+  fence: string;
+  name: string;
+  driver: string;
+  at_ms: number;
+  position: { lat: number; lon: number };
+}
+
 /** An event of a store's log, topic `store:{id}`. */
 export interface StoreEvent {
   id: string;

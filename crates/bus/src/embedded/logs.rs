@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 
 use super::OpenError;
@@ -67,40 +67,27 @@ impl LogFile {
 
     pub(crate) async fn append(&self, topic: &str, event: Append<'_>) -> Result<Appended, LogError> {
         let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
-        let highest: Option<i64> = sqlx::query_scalar("SELECT number FROM entity WHERE topic = $1 AND entity = $2")
-            .bind(topic)
-            .bind(event.entity)
-            .fetch_optional(&mut *write)
-            .await?;
-        if highest.is_some_and(|highest| event.number <= highest as u64) {
-            return Ok(Appended::Repeated);
+        let appended = append_in(&mut write, topic, &event).await?;
+        if let Appended::At(id) = appended {
+            write.commit().await?;
+            self.wake(topic, id);
         }
-        let id: i64 = sqlx::query_scalar(
-            "INSERT INTO topic (name, newest, oldest) VALUES ($1, 1, 1)
-             ON CONFLICT (name) DO UPDATE SET newest = topic.newest + 1 RETURNING newest",
-        )
-        .bind(topic)
-        .fetch_one(&mut *write)
-        .await?;
-        sqlx::query("INSERT INTO event (topic, id, event_id, payload) VALUES ($1, $2, $3, $4)")
-            .bind(topic)
-            .bind(id)
-            .bind(event.event_id)
-            .bind(event.payload)
-            .execute(&mut *write)
-            .await?;
-        sqlx::query(
-            "INSERT INTO entity (topic, entity, number) VALUES ($1, $2, $3)
-             ON CONFLICT (topic, entity) DO UPDATE SET number = excluded.number",
-        )
-        .bind(topic)
-        .bind(event.entity)
-        .bind(event.number as i64)
-        .execute(&mut *write)
-        .await?;
-        write.commit().await?;
-        self.wake(topic, id as u64);
-        Ok(Appended::At(id as u64))
+        Ok(appended)
+    }
+
+    pub(crate) async fn append_all(&self, topic: &str, events: &[Append<'_>]) -> Result<usize, LogError> {
+        let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+        let (mut count, mut newest) = (0, 0);
+        for event in events {
+            if let Appended::At(id) = append_in(&mut write, topic, event).await? {
+                (count, newest) = (count + 1, id);
+            }
+        }
+        if count > 0 {
+            write.commit().await?;
+            self.wake(topic, newest);
+        }
+        Ok(count)
     }
 
     pub(crate) async fn read(&self, topic: &str, start: LogStart, limit: usize) -> Result<LogPage, LogError> {
@@ -196,4 +183,40 @@ impl LogFile {
             });
         }
     }
+}
+
+/// Appends within a write, unless the entity has had this number.
+async fn append_in(write: &mut SqliteConnection, topic: &str, event: &Append<'_>) -> Result<Appended, LogError> {
+    let highest: Option<i64> = sqlx::query_scalar("SELECT number FROM entity WHERE topic = $1 AND entity = $2")
+        .bind(topic)
+        .bind(event.entity)
+        .fetch_optional(&mut *write)
+        .await?;
+    if highest.is_some_and(|highest| event.number <= highest as u64) {
+        return Ok(Appended::Repeated);
+    }
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO topic (name, newest, oldest) VALUES ($1, 1, 1)
+         ON CONFLICT (name) DO UPDATE SET newest = topic.newest + 1 RETURNING newest",
+    )
+    .bind(topic)
+    .fetch_one(&mut *write)
+    .await?;
+    sqlx::query("INSERT INTO event (topic, id, event_id, payload) VALUES ($1, $2, $3, $4)")
+        .bind(topic)
+        .bind(id)
+        .bind(event.event_id)
+        .bind(event.payload)
+        .execute(&mut *write)
+        .await?;
+    sqlx::query(
+        "INSERT INTO entity (topic, entity, number) VALUES ($1, $2, $3)
+         ON CONFLICT (topic, entity) DO UPDATE SET number = excluded.number",
+    )
+    .bind(topic)
+    .bind(event.entity)
+    .bind(event.number as i64)
+    .execute(&mut *write)
+    .await?;
+    Ok(Appended::At(id as u64))
 }

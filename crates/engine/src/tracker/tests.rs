@@ -1,7 +1,10 @@
 //! A tracker as its caller sees it: messages in, effects out, time as told.
 
 use super::*;
-use crate::{Eta, Fence, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea, TripId};
+use crate::{
+    Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea,
+    TripId,
+};
 use proptest::prelude::*;
 
 mod laws;
@@ -17,6 +20,7 @@ struct Scene {
     area: Option<ServiceArea>,
     knowledge: crate::Knowledge,
     room: crate::Room,
+    fences: std::sync::Arc<Geofences>,
     seq: u64,
 }
 
@@ -67,14 +71,16 @@ impl Scene {
     fn with(plan: Plan) -> Self {
         let tracker = Tracker::new(at(-10), Vehicle::Car);
         let (limits, knowledge, room) = Default::default();
-        let mut scene = Self { tracker, limits, area: None, knowledge, room, seq: 0 };
+        let fences = Default::default();
+        let mut scene = Self { tracker, limits, area: None, knowledge, room, fences, seq: 0 };
         scene.apply(-10, plan);
         scene
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Tracker, &World<'_>, &mut Vec<Effect>) -> T) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let world = World { area: self.area.as_ref(), ..World::new(&self.limits, &self.knowledge, &self.room) };
+        let fences = Some(&*self.fences);
+        let world = World { area: self.area.as_ref(), fences, ..World::new(&self.limits, &self.knowledge, &self.room) };
         call(&mut self.tracker, &world, &mut effects);
         effects
     }

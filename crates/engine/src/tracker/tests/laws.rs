@@ -23,6 +23,19 @@ fn life() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((1_i64..40, -60.0..120.0, -15.0..15.0, 0_u8..30), 1..150)
 }
 
+/// A trip among fences, two of them overlapping, with short dwells.
+fn fenced() -> Scene {
+    let rules = GeofenceRules { dwell_ms: Some(20_000), ..GeofenceRules::default() };
+    let fence = |(id, (east_m, radius_m)): (usize, (f64, f64))| {
+        let fence = Geofence::circle(GeofenceId(id as u128), at(-100), rules, away(east_m), radius_m);
+        std::sync::Arc::new(fence.unwrap())
+    };
+    let fences = [(-1_400.0, 100.0), (0.0, 200.0), (100.0, 150.0), (900.0, 20.0)].into_iter().enumerate().map(fence);
+    let mut scene = Scene::with(plan(1, Phase::Assigned));
+    scene.fences = std::sync::Arc::new(Geofences::new(1, fences));
+    scene
+}
+
 /// Lives the steps from `start` on; gives the effects of each.
 fn live(scene: &mut Scene, steps: &[Step], clock: &mut (i64, f64)) -> Vec<Vec<Effect>> {
     let mut all = Vec::new();
@@ -50,7 +63,7 @@ proptest! {
         batches in prop::collection::vec((any::<i64>(), 0_u64..3, any::<u64>(), any::<Option<i64>>(), prop::collection::vec(any_raw(), 0..6)), 0..40),
         near in any::<bool>(),
     ) {
-        let mut scene = Scene::with(plan(1, Phase::Assigned));
+        let mut scene = fenced();
         for (now, session, seq, sent, fixes) in batches {
             let now = if near { Millis(NOON + now % 100_000) } else { Millis(now) };
             let batch = Batch { session, seq, sent: sent.map(Millis), fixes: &fixes };
@@ -89,7 +102,7 @@ proptest! {
 
     #[test]
     fn a_restored_tracker_lives_on_as_if_nothing_had_happened(before in life(), after in life()) {
-        let mut scene = Scene::with(plan(1, Phase::Assigned));
+        let mut scene = fenced();
         let mut clock = (0, -1_500.0);
         live(&mut scene, &before, &mut clock);
         let mut bytes = Vec::new();
@@ -100,14 +113,16 @@ proptest! {
         tracker.checkpoint(&mut again);
         prop_assert_eq!(&bytes, &again);
         prop_assert_eq!(tracker.next_timeout(), scene.tracker.next_timeout());
-        let mut restored = Scene { tracker, limits: scene.limits.clone(), area: None, knowledge: crate::Knowledge::default(), room: crate::Room::default(), seq: scene.seq };
+        let fences = scene.fences.clone();
+        let (limits, knowledge, room) = (scene.limits.clone(), Default::default(), Default::default());
+        let mut restored = Scene { tracker, limits, area: None, knowledge, room, fences, seq: scene.seq };
         let (mut clock_a, mut clock_b) = (clock, clock);
         prop_assert_eq!(live(&mut scene, &after, &mut clock_a), live(&mut restored, &after, &mut clock_b));
     }
 
     #[test]
     fn the_same_history_has_the_same_effects(steps in life()) {
-        let run = || live(&mut Scene::with(plan(1, Phase::Assigned)), &steps, &mut (0, -1_500.0));
+        let run = || live(&mut fenced(), &steps, &mut (0, -1_500.0));
         prop_assert_eq!(run(), run());
     }
 
@@ -116,7 +131,7 @@ proptest! {
         steps in life(), noise in prop::collection::vec(any::<u8>(), 0..300), spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
     ) {
         let _ = Tracker::restore(&noise);
-        let mut scene = Scene::with(plan(1, Phase::Assigned));
+        let mut scene = fenced();
         let mut clock = (0, -1_500.0);
         live(&mut scene, &steps, &mut clock);
         let mut bytes = Vec::new();
@@ -132,7 +147,7 @@ proptest! {
         }
         bytes[0] = 99;
         let refused = Tracker::restore(&bytes).unwrap_err().to_string();
-        prop_assert_eq!(refused, "checkpoint version 99 is unknown; this build reads version 1");
+        prop_assert_eq!(refused, "checkpoint version 99 is unknown; this build reads version 2");
     }
 
     #[test]
