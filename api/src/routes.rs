@@ -1,6 +1,7 @@
 //! The HTTP API.
 
 pub mod drivers;
+pub mod nearby;
 pub mod pages;
 pub mod stores;
 pub mod tokens;
@@ -25,6 +26,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers", post(drivers::create).get(drivers::list))
         .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update))
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
+        .route("/v1/nearby", get(nearby::nearby))
         .route("/v1/trips", post(trips::create).get(trips::list))
         .route("/v1/trips/{id}", get(trips::read).patch(trips::update))
         .route("/v1/trips/{id}/assign", post(trips::assign))

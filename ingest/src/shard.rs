@@ -8,6 +8,7 @@ mod acks;
 mod conn_task;
 mod drivers;
 mod fixes;
+mod map;
 mod state;
 mod tell;
 

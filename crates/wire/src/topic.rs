@@ -3,10 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use wayfare_engine::{InvalidMapCell, MapCell};
+
 use crate::ids::{Driver, InvalidId, Store, Trip};
 
 /// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
 pub const PHASES_LOG: &str = "phases";
+
+/// State topic, for services only: a field for each fine cell in which a driver has been since the start. Who wants to follow all
+/// drivers finds the `area:` topics by it.
+pub const AREAS_TOPIC: &str = "areas";
 
 /// Everything live in the system, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +25,8 @@ pub enum Topic {
     Driver(Driver),
     /// `store:{id}`, a log topic: what happened to the trips of a store.
     Store(Store),
+    /// `area:{cell}`, a state topic: the drivers on duty in a fine cell, or their numbers in the parts of a coarse one.
+    Area(MapCell),
     /// `plan:{driver}`, a state topic for services only.
     Plan(Driver),
     /// `access:{trip}`, a state topic for services only: who may watch a trip.
@@ -43,6 +51,9 @@ pub enum InvalidTopic {
     /// The id after it is malformed.
     #[error(transparent)]
     Id(#[from] InvalidId),
+    /// The cell after it is none of the map.
+    #[error(transparent)]
+    Cell(#[from] InvalidMapCell),
 }
 
 impl Topic {
@@ -57,6 +68,11 @@ impl Topic {
     /// Plans and access lists never leave the house, whoever asks.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Access(_))
+    }
+
+    /// Cells need not be made: where nobody is, the state is empty.
+    pub fn always_exists(&self) -> bool {
+        matches!(self, Self::Area(_))
     }
 
     /// The trip that this topic is a view of.
@@ -75,6 +91,7 @@ impl fmt::Display for Topic {
             Self::TripOps(id) => write!(out, "trip:{id}:ops"),
             Self::Driver(id) => write!(out, "driver:{id}"),
             Self::Store(id) => write!(out, "store:{id}"),
+            Self::Area(cell) => write!(out, "area:{cell}"),
             Self::Plan(id) => write!(out, "plan:{id}"),
             Self::Access(id) => write!(out, "access:{id}"),
         }
@@ -94,6 +111,7 @@ impl FromStr for Topic {
             },
             "driver" => Self::Driver(id.parse()?),
             "store" => Self::Store(id.parse()?),
+            "area" => Self::Area(id.parse()?),
             "plan" => Self::Plan(id.parse()?),
             "access" => Self::Access(id.parse()?),
             _ => return Err(family()),
@@ -114,6 +132,7 @@ mod tests {
             Topic::Store(Store(4)),
             Topic::Plan(Driver(5)),
             Topic::Access(Trip(u128::MAX)),
+            Topic::Area("872830828ffffff".parse().expect("a cell")),
         ] {
             assert_eq!(topic.to_string().parse(), Ok(topic));
         }

@@ -16,6 +16,7 @@ use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
 use super::drivers::Tracked;
+use super::map::Census;
 use crate::House;
 use crate::metrics::{self, Counters};
 
@@ -76,6 +77,8 @@ pub struct State {
     pub position: Vec<u8>,
     pub fields: Fields,
     pub next_tag: u64,
+    /// Drivers on the map, by cell.
+    pub census: Census,
     started: Instant,
     generations: u32,
 }
@@ -106,6 +109,7 @@ impl State {
             position: Vec::new(),
             fields: Fields::new(),
             next_tag: 0,
+            census: Census::new(format!("{}-{index}", config.node)),
             started: Instant::now(),
             generations: 0,
             house,

@@ -1,0 +1,433 @@
+//! Which drivers are nearest to a place, among those that fit.
+//!
+//! Drivers lie in buckets, one for each H3 cell of resolution 9 that has any. A search looks at the place's own cell and then at ring after ring
+//! around it, and stops when everything nearer than the worst of the found was certainly seen ([`reach`]). Where rings are
+//! of no use (few drivers, strict filters, a pentagon) it looks at all buckets instead: still exact, and bounded by the cells that are occupied.
+
+mod best;
+mod hash;
+mod reach;
+
+use std::num::NonZeroU16;
+
+use h3o::{CellIndex, LatLng};
+
+use crate::cell::cell_of;
+use crate::geo::Unit;
+use crate::{DriverId, EARTH_RADIUS_M, Millis, Position, Vehicle};
+use best::{Best, Candidate};
+use hash::Table;
+use reach::Reach;
+
+/// Rings looked at before all buckets are: 469 cells, some 3 km. Beyond that, cells are mostly empty or do not fit.
+const RINGS_MAX: u32 = 12;
+
+/// What a driver is free to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Availability {
+    /// On shift, nothing on board.
+    Available = 0,
+    /// On shift, with trips.
+    Busy = 1,
+    /// No longer on shift, bringing the last trips.
+    Finishing = 2,
+}
+
+impl Availability {
+    /// Every availability.
+    pub const ALL: [Self; 3] = [Self::Available, Self::Busy, Self::Finishing];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Busy => "busy",
+            Self::Finishing => "finishing",
+        }
+    }
+
+    /// What a word means; `None` for any other word.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|availability| availability.code() == code)
+    }
+}
+
+/// What the index knows of a driver on duty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Presence {
+    /// Where.
+    pub position: Position,
+    /// When the position was taken.
+    pub taken: Millis,
+    /// What the driver moves with.
+    pub vehicle: Vehicle,
+    /// How much fits in, in the operator's own units; `None` if nobody said.
+    pub capacity: Option<NonZeroU16>,
+    /// What the driver is free to do.
+    pub availability: Availability,
+}
+
+/// Which drivers fit. The default lets everyone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    vehicles: u8,
+    availabilities: u8,
+    capacity_least: u16,
+    taken_from: Millis,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { vehicles: u8::MAX, availabilities: u8::MAX, capacity_least: 0, taken_from: Millis(i64::MIN) }
+    }
+}
+
+impl Filter {
+    /// Only these vehicles.
+    #[must_use]
+    pub fn vehicles(mut self, vehicles: impl IntoIterator<Item = Vehicle>) -> Self {
+        self.vehicles = vehicles.into_iter().fold(0, |set, vehicle| set | 1 << vehicle as u8);
+        self
+    }
+
+    /// Only these availabilities.
+    #[must_use]
+    pub fn availabilities(mut self, availabilities: impl IntoIterator<Item = Availability>) -> Self {
+        self.availabilities = availabilities.into_iter().fold(0, |set, one| set | 1 << one as u8);
+        self
+    }
+
+    /// Only drivers whose capacity is known and at least this.
+    #[must_use]
+    pub fn capacity_least(mut self, capacity: NonZeroU16) -> Self {
+        self.capacity_least = capacity.get();
+        self
+    }
+
+    /// Only positions taken then or later.
+    #[must_use]
+    pub fn taken_from(mut self, taken: Millis) -> Self {
+        self.taken_from = taken;
+        self
+    }
+
+    /// Whether a driver fits.
+    #[must_use]
+    pub fn fits(&self, presence: &Presence) -> bool {
+        self.lets(&Entry::new(Unit::from_xyz([0.0; 3]), presence, 0))
+    }
+
+    fn lets(&self, entry: &Entry) -> bool {
+        self.vehicles & entry.vehicle_bit != 0
+            && self.availabilities & entry.availability_bit != 0
+            && self.capacity_least <= entry.capacity
+            && self.taken_from <= entry.taken
+    }
+}
+
+/// One of the found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Nearest {
+    /// Who.
+    pub driver: DriverId,
+    /// How far, along the great circle, in metres.
+    pub distance_m: f64,
+    /// What is known of the driver.
+    pub presence: Presence,
+}
+
+/// What a search finds, nearest first. Keep it for the next search: its memory is used again, and nothing is allocated then.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    candidates: Vec<Candidate>,
+    /// The drivers, nearest first.
+    pub drivers: Vec<Nearest>,
+}
+
+/// How a search went, for those who count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// So many rings around the middle cell were enough.
+    Rings(u32),
+    /// All occupied cells were looked at.
+    Swept,
+}
+
+/// The index holds as many drivers as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the index holds {limit} drivers, which is its limit")]
+pub struct IndexFull {
+    /// The limit.
+    pub limit: usize,
+}
+
+/// Drivers by where they are. About 150 bytes for each.
+#[derive(Clone, Debug)]
+pub struct DriverIndex {
+    drivers_max: usize,
+    slots_of: Table<DriverId, u32>,
+    slots: Vec<Slot>,
+    free_slots: Vec<u32>,
+    buckets_of: Table<u64, u32>,
+    buckets: Vec<Bucket>,
+    /// Buckets of cells that have become empty; their memory is used again.
+    free_buckets: Vec<u32>,
+}
+
+/// A driver, found by id.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    driver: DriverId,
+    presence: Presence,
+    bucket: u32,
+    place: u32,
+}
+
+/// The drivers of one cell.
+#[derive(Clone, Debug)]
+struct Bucket {
+    cell: u64,
+    centre: Unit,
+    /// Whoever is nearer to the centre is certainly inside.
+    inside_m: f64,
+    entries: Vec<Entry>,
+}
+
+/// What a search looks at: one line of a processor's cache at most, without a look elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    unit: Unit,
+    taken: Millis,
+    slot: u32,
+    /// 0: unknown.
+    capacity: u16,
+    vehicle_bit: u8,
+    availability_bit: u8,
+}
+
+impl Entry {
+    fn new(unit: Unit, presence: &Presence, slot: u32) -> Self {
+        Self {
+            unit,
+            taken: presence.taken,
+            slot,
+            capacity: presence.capacity.map_or(0, NonZeroU16::get),
+            vehicle_bit: 1 << presence.vehicle as u8,
+            availability_bit: 1 << presence.availability as u8,
+        }
+    }
+}
+
+impl DriverIndex {
+    /// An empty index for at most `drivers_max` drivers.
+    #[must_use]
+    pub fn new(drivers_max: usize) -> Self {
+        Self {
+            // Slots are numbered by 32 bits.
+            drivers_max: drivers_max.min(u32::MAX as usize),
+            slots_of: Table::default(),
+            slots: Vec::new(),
+            free_slots: Vec::new(),
+            buckets_of: Table::default(),
+            buckets: Vec::new(),
+            free_buckets: Vec::new(),
+        }
+    }
+
+    /// How many drivers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots_of.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots_of.is_empty()
+    }
+
+    /// What is known of a driver.
+    #[must_use]
+    pub fn get(&self, driver: DriverId) -> Option<&Presence> {
+        self.slots_of.get(&driver).map(|slot| &self.slots[*slot as usize].presence)
+    }
+
+    /// Puts a driver in, or replaces what was known of it. 0.1 us within a cell, 0.5 us near its edge, 1 us into a cell that was empty.
+    ///
+    /// # Errors
+    /// [`IndexFull`] for one driver more than the limit; nothing was changed then.
+    pub fn put(&mut self, driver: DriverId, presence: &Presence) -> Result<(), IndexFull> {
+        let unit = presence.position.unit();
+        let Some(slot) = self.slots_of.get(&driver).copied() else { return self.insert(driver, presence, unit) };
+        let Slot { bucket, place, .. } = self.slots[slot as usize];
+        let here = &mut self.buckets[bucket as usize];
+        self.slots[slot as usize].presence = *presence;
+        let near = EARTH_RADIUS_M * EARTH_RADIUS_M * unit.chord_2(here.centre) < here.inside_m * here.inside_m;
+        let cell = if near { here.cell } else { cell_of(presence.position) };
+        if cell == here.cell {
+            here.entries[place as usize] = Entry::new(unit, presence, slot);
+            return Ok(());
+        }
+        self.take_out(bucket, place);
+        self.put_in(cell, Entry::new(unit, presence, slot));
+        Ok(())
+    }
+
+    /// Takes a driver out; false if it was not in.
+    pub fn remove(&mut self, driver: DriverId) -> bool {
+        let Some(slot) = self.slots_of.remove(&driver) else { return false };
+        let Slot { bucket, place, .. } = self.slots[slot as usize];
+        self.take_out(bucket, place);
+        self.free_slots.push(slot);
+        true
+    }
+
+    /// The `most` nearest to `from` among those that fit, into `found`. 1 to 2 us for ten of 100,000 in a town. Among
+    /// drivers at the very same distance any may be left out.
+    pub fn nearest(&self, from: Position, most: usize, filter: &Filter, found: &mut Found) -> Way {
+        let Found { candidates, drivers } = found;
+        let mut best = Best::new(candidates, most);
+        let unit = from.unit();
+        let way = match self.walk(from, unit, filter, &mut best) {
+            Some(rings) => Way::Rings(rings),
+            None => {
+                best.clear();
+                self.buckets.iter().for_each(|bucket| bucket.search(unit, filter, &mut best));
+                Way::Swept
+            }
+        };
+        drivers.clear();
+        drivers.extend(candidates.iter().map(|candidate| {
+            let Slot { driver, presence, .. } = self.slots[candidate.slot as usize];
+            let half = (candidate.chord_2.sqrt() / 2.0).min(1.0);
+            Nearest { driver, distance_m: 2.0 * EARTH_RADIUS_M * half.asin(), presence }
+        }));
+        way
+    }
+
+    /// Ring by ring; the number of rings if they were enough.
+    fn walk(&self, from: Position, unit: Unit, filter: &Filter, best: &mut Best<'_>) -> Option<u32> {
+        let cell = cell_of(from);
+        let middle = CellIndex::try_from(cell).ok().filter(|middle| !middle.is_pentagon())?;
+        let reach = Reach::at(unit);
+        let own = self.bucket(cell);
+        let offset_m = own.map(|own| own.centre.chord_m(unit));
+        if let Some(own) = own {
+            own.search(unit, filter, best);
+        }
+        let mut looked_at = 1;
+        for rings in 0..=RINGS_MAX {
+            if rings > 0 {
+                // Looking at all that are occupied is less work.
+                looked_at += 6 * rings as usize;
+                if looked_at > self.buckets_of.len() {
+                    return None;
+                }
+                for cell in middle.grid_ring_fast(rings) {
+                    // None: a pentagon, around which rings are no rings.
+                    if let Some(bucket) = self.bucket(u64::from(cell?)) {
+                        bucket.search(unit, filter, best);
+                    }
+                }
+            }
+            let seen = reach.seen_m(rings, offset_m).max(0.0) / EARTH_RADIUS_M;
+            if best.is_full() && best.worst_2 <= seen * seen {
+                return Some(rings);
+            }
+        }
+        None
+    }
+
+    fn bucket(&self, cell: u64) -> Option<&Bucket> {
+        self.buckets_of.get(&cell).map(|bucket| &self.buckets[*bucket as usize])
+    }
+
+    fn insert(&mut self, driver: DriverId, presence: &Presence, unit: Unit) -> Result<(), IndexFull> {
+        if self.len() >= self.drivers_max {
+            return Err(IndexFull { limit: self.drivers_max });
+        }
+        let new = Slot { driver, presence: *presence, bucket: 0, place: 0 };
+        let slot = match self.free_slots.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = new;
+                slot
+            }
+            None => {
+                self.slots.push(new);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.slots_of.insert(driver, slot);
+        self.put_in(cell_of(presence.position), Entry::new(unit, presence, slot));
+        Ok(())
+    }
+
+    fn put_in(&mut self, cell: u64, entry: Entry) {
+        let bucket = match self.buckets_of.get(&cell) {
+            Some(bucket) => *bucket,
+            None => self.open(cell),
+        };
+        let entries = &mut self.buckets[bucket as usize].entries;
+        let slot = &mut self.slots[entry.slot as usize];
+        (slot.bucket, slot.place) = (bucket, entries.len() as u32);
+        entries.push(entry);
+    }
+
+    fn take_out(&mut self, bucket: u32, place: u32) {
+        let here = &mut self.buckets[bucket as usize];
+        here.entries.swap_remove(place as usize);
+        if let Some(moved) = here.entries.get(place as usize) {
+            self.slots[moved.slot as usize].place = place;
+        }
+        if here.entries.is_empty() {
+            self.buckets_of.remove(&here.cell);
+            self.free_buckets.push(bucket);
+        }
+    }
+
+    /// A bucket for a cell that has none.
+    fn open(&mut self, cell: u64) -> u32 {
+        let centre = CellIndex::try_from(cell).map(LatLng::from).ok();
+        let centre = centre.and_then(|at| Position::new(at.lat(), at.lng()).ok());
+        // A cell's centre is a position; were it not, nobody would be certainly inside, and all would be as right as before.
+        let (centre, inside_m) = match centre.map(Position::unit) {
+            Some(centre) => (centre, Reach::at(centre).inside_m()),
+            None => (Unit::from_xyz([0.0; 3]), 0.0),
+        };
+        let bucket = match self.free_buckets.pop() {
+            Some(bucket) => {
+                let free = &mut self.buckets[bucket as usize];
+                (free.cell, free.centre, free.inside_m) = (cell, centre, inside_m);
+                bucket
+            }
+            None => {
+                self.buckets.push(Bucket { cell, centre, inside_m, entries: Vec::new() });
+                (self.buckets.len() - 1) as u32
+            }
+        };
+        self.buckets_of.insert(cell, bucket);
+        bucket
+    }
+}
+
+impl Bucket {
+    fn search(&self, from: Unit, filter: &Filter, best: &mut Best<'_>) {
+        // No part of a cell is farther from its centre than an edge is long. Together, the square of a sum: no root is drawn.
+        const EDGE: f64 = reach::EDGE_M / EARTH_RADIUS_M;
+        if self.centre.chord_2(from) > best.worst_2 + 2.0 * EDGE * best.worst + EDGE * EDGE {
+            return;
+        }
+        for entry in &self.entries {
+            let chord_2 = entry.unit.chord_2(from);
+            if chord_2 < best.worst_2 && filter.lets(entry) {
+                best.insert(Candidate { chord_2, slot: entry.slot });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
