@@ -39,7 +39,7 @@ fn city() -> Vec<(DriverId, Presence)> {
         .map(|_| (dice.normal() * 9_000.0, dice.normal() * 9_000.0, 400.0 + 2_500.0 * dice.share() * dice.share()))
         .collect();
     let driver = |number: usize| {
-        let (east_m, north_m) = if number % 3 == 0 {
+        let (east_m, north_m) = if number.is_multiple_of(3) {
             (50_000.0 * (dice.share() - 0.5), 50_000.0 * (dice.share() - 0.5))
         } else {
             let (east_m, north_m, spread_m) = centres[dice.next() as usize % centres.len()];

@@ -55,6 +55,21 @@ export interface Place {
   name?: string;
 }
 
+/** What a driver on duty is free to do. */
+export type DriverStatus = 'available' | 'busy' | 'finishing';
+
+/** A driver's field in the topic `area:{cell}` of a fine cell (H3 resolution 7). */
+export interface AreaMarker extends Position {
+  standing: boolean;
+  vehicle: Vehicle;
+  status: DriverStatus;
+  /** In the operator's own units. */
+  capacity?: number | null;
+}
+
+/** The topic `area:{cell}`: markers by driver id, or, in coarse cells, numbers by `{part}.{writer}`. */
+export type AreaState = Record<string, AreaMarker> | Record<string, number>;
+
 /** An event of a store's log, topic `store:{id}`. */
 export interface StoreEvent {
   id: string;
