@@ -19,4 +19,5 @@ mod corridor;
 mod cuts;
 mod kill;
 mod limits;
+mod nearby;
 mod rights;

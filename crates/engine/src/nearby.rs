@@ -11,6 +11,7 @@ mod reach;
 use std::num::NonZeroU16;
 
 use h3o::{CellIndex, LatLng};
+use smallvec::SmallVec;
 
 use crate::cell::cell_of;
 use crate::geo::Unit;
@@ -189,11 +190,43 @@ struct Slot {
 /// The drivers of one cell.
 #[derive(Clone, Debug)]
 struct Bucket {
-    cell: u64,
     centre: Unit,
+    entries: Vec<Entry>,
+    /// Buckets of the cells around, as far as those are occupied: the first ring without hashing.
+    around: Around,
     /// Whoever is nearer to the centre is certainly inside.
     inside_m: f64,
-    entries: Vec<Entry>,
+    cell: u64,
+}
+
+/// At most six buckets, in no order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Around {
+    buckets: [u32; 6],
+    count: u8,
+    /// There is a pentagon here or beside, and the list means nothing.
+    broken: bool,
+}
+
+impl Around {
+    fn list(&self) -> &[u32] {
+        &self.buckets[..usize::from(self.count)]
+    }
+
+    fn add(&mut self, bucket: u32) {
+        // Beside a pentagon, where the list means nothing, there may be no room.
+        if let Some(free) = self.buckets.get_mut(usize::from(self.count)) {
+            *free = bucket;
+            self.count += 1;
+        }
+    }
+
+    fn drop(&mut self, bucket: u32) {
+        if let Some(place) = self.list().iter().position(|known| *known == bucket) {
+            self.count -= 1;
+            self.buckets[place] = self.buckets[usize::from(self.count)];
+        }
+    }
 }
 
 /// What a search looks at: one line of a processor's cache at most, without a look elsewhere.
@@ -326,10 +359,16 @@ impl DriverIndex {
                 if looked_at > self.buckets_of.len() {
                     return None;
                 }
-                for cell in middle.grid_ring_fast(rings) {
-                    // None: a pentagon, around which rings are no rings.
-                    if let Some(bucket) = self.bucket(u64::from(cell?)) {
-                        bucket.search(unit, filter, best);
+                match own.filter(|_| rings == 1) {
+                    Some(own) if own.around.broken => return None,
+                    Some(own) => self.search_around(own, unit, filter, best),
+                    None => {
+                        for cell in middle.grid_ring_fast(rings) {
+                            // None: a pentagon, around which rings are no rings.
+                            if let Some(bucket) = self.bucket(u64::from(cell?)) {
+                                bucket.search(unit, filter, best);
+                            }
+                        }
                     }
                 }
             }
@@ -339,6 +378,14 @@ impl DriverIndex {
             }
         }
         None
+    }
+
+    /// The first ring, the nearest cell first: what is found there spares most of the others.
+    fn search_around(&self, own: &Bucket, unit: Unit, filter: &Filter, best: &mut Best<'_>) {
+        let mut near: SmallVec<[(f64, u32); 6]> =
+            own.around.list().iter().map(|near| (self.buckets[*near as usize].centre.chord_2(unit), *near)).collect();
+        near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        near.iter().for_each(|(_, near)| self.buckets[*near as usize].search(unit, filter, best));
     }
 
     fn bucket(&self, cell: u64) -> Option<&Bucket> {
@@ -385,6 +432,10 @@ impl DriverIndex {
         if here.entries.is_empty() {
             self.buckets_of.remove(&here.cell);
             self.free_buckets.push(bucket);
+            let around = std::mem::take(&mut here.around);
+            for near in around.list() {
+                self.buckets[*near as usize].around.drop(bucket);
+            }
         }
     }
 
@@ -404,12 +455,33 @@ impl DriverIndex {
                 bucket
             }
             None => {
-                self.buckets.push(Bucket { cell, centre, inside_m, entries: Vec::new() });
+                let around = Around::default();
+                self.buckets.push(Bucket { centre, entries: Vec::new(), around, inside_m, cell });
                 (self.buckets.len() - 1) as u32
             }
         };
+        self.join(cell, bucket);
         self.buckets_of.insert(cell, bucket);
         bucket
+    }
+}
+
+impl DriverIndex {
+    /// Makes a new bucket and those around it known to each other.
+    fn join(&mut self, cell: u64, bucket: u32) {
+        let mut around = Around::default();
+        let Ok(middle) = CellIndex::try_from(cell) else { return };
+        // What follows a pentagon in a ring has no meaning, and no end: this stops there.
+        let ring: Option<SmallVec<[CellIndex; 6]>> = middle.grid_ring_fast(1).collect();
+        around.broken = ring.is_none();
+        let ring = ring.unwrap_or_else(|| middle.grid_disk_safe(1).filter(|near| *near != middle).collect());
+        for near in ring {
+            if let Some(near) = self.buckets_of.get(&u64::from(near)) {
+                around.add(*near);
+                self.buckets[*near as usize].around.add(bucket);
+            }
+        }
+        self.buckets[bucket as usize].around = around;
     }
 }
 

@@ -41,10 +41,11 @@ export function cover(view: View): Cover {
     cells.add(latLngToCell((view.south + view.north) / 2, wrap((view.west + view.east) / 2), resolution));
     if (cells.size <= CELLS_MAX) return { shows: resolution === 7 ? 'couriers' : 'numbers', cells: [...cells] };
   }
-  // More than the map can be zoomed out to: the nearest to its middle.
-  const middle = { lat: (view.south + view.north) / 2, lon: (view.west + view.east) / 2 };
-  const { lat, lon } = middle;
-  return cover({ south: Math.max(lat - 25, -80), north: Math.min(lat + 25, 80), west: lon - 35, east: lon + 35 });
+  // More than the map can be zoomed out to: as much of its middle as there are topics for.
+  const keep = (from: number, to: number) => [from + (to - from) * 0.15, to - (to - from) * 0.15] as const;
+  const [south, north] = keep(Math.max(view.south, -LATITUDE_MAX), Math.min(view.north, LATITUDE_MAX));
+  const [west, east] = keep(view.west, view.east);
+  return cover({ south, north, west, east });
 }
 
 function grown({ south, west, north, east }: View, by_deg: number): View {

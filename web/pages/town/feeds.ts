@@ -23,6 +23,7 @@ export class Feed {
   readonly #host: FeedHost;
   #view: View | undefined;
   #on = true;
+  #absent = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #asked = new AbortController();
 
@@ -48,7 +49,7 @@ export class Feed {
   }
 
   #askIn(delay_ms: number): void {
-    if (!this.#on) return;
+    if (!this.#on || this.#absent) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#ask(), delay_ms);
   }
@@ -64,6 +65,7 @@ export class Feed {
       if (signal.aborted) return;
       if (answers.some((answer) => answer === 'absent')) {
         // Not asked again: what a server has does not change while it runs.
+        this.#absent = true;
         this.#host.onData(this.#name, NOTHING);
         return this.#host.onState(this.#name, 'absent');
       }

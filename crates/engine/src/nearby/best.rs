@@ -36,11 +36,16 @@ impl<'a> Best<'a> {
 
     /// Takes in one that is nearer than [`Self::worst_2`].
     pub(super) fn insert(&mut self, candidate: Candidate) {
-        if self.is_full() {
-            self.list.pop();
+        if !self.is_full() {
+            self.list.push(candidate);
         }
-        let place = self.list.iter().rposition(|known| known.chord_2 <= candidate.chord_2).map_or(0, |place| place + 1);
-        self.list.insert(place, candidate);
+        // The last place is free now, or its owner the one to go: those farther away move up by one.
+        let mut place = self.list.len() - 1;
+        while place > 0 && self.list[place - 1].chord_2 > candidate.chord_2 {
+            self.list[place] = self.list[place - 1];
+            place -= 1;
+        }
+        self.list[place] = candidate;
         if self.is_full() {
             self.worst_2 = self.list.last().map_or(0.0, |worst| worst.chord_2);
             self.worst = self.worst_2.sqrt();

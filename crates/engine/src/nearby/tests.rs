@@ -39,6 +39,15 @@ impl DriverIndex {
             assert_eq!(bucket.cell, cell_of(presence.position), "{presence:?}");
             assert_eq!(bucket.entries[place as usize].slot, *slot);
             assert!(self.buckets_of.contains_key(&bucket.cell));
+            if !bucket.around.broken {
+                let ring = CellIndex::try_from(bucket.cell).unwrap().grid_ring_fast(1);
+                let mut near: Vec<u32> =
+                    ring.filter_map(|cell| self.buckets_of.get(&u64::from(cell.unwrap())).copied()).collect();
+                let mut around = bucket.around.list().to_vec();
+                near.sort_unstable();
+                around.sort_unstable();
+                assert_eq!(around, near);
+            }
         }
     }
 }

@@ -48,9 +48,11 @@ export class TownMap {
     this.#map.touchZoomRotate.disableRotation();
     this.#map.keyboard.disableRotation();
     this.#map.getCanvas().setAttribute('aria-label', 'Map of all couriers: arrow keys move it, plus and minus zoom');
-    this.#map.on('styleimagemissing', ({ id }) => this.#drawIcon(id));
-    this.#map.on('style.load', () => this.#furnish());
-    this.#map.on('load', onReady);
+    this.#map.setMissingStyleImageResolver(async (id) => this.#drawIcon(id));
+    this.#map.on('style.load', () => {
+      this.#furnish();
+      onReady();
+    });
     this.#map.on('moveend', () => onView(this.view));
     this.#map.on('resize', () => onView(this.view));
     this.#map.on('click', (event) => this.#click(event, onChoose));
