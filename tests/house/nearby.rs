@@ -108,9 +108,7 @@ async fn what_cannot_be_asked_is_refused_by_name_and_strangers_learn_nothing() {
     check("lat=0&lon=0&min_capacity=0", 422, "invalid", "min_capacity").await;
     check("lat=0&lon=0&fresher_than_s=5", 422, "invalid", "fresher_than_s").await;
     let store = house.store("Kitchen").await;
-    for token in
-        [house.token("customer", "cus").await, house.token("store", &store).await]
-    {
+    for token in [house.token("customer", "cus").await, house.token("store", &store).await] {
         let answer = house.call("GET", "/v1/nearby?lat=0&lon=0", Some(&token), None).await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "forbidden"));
         let answer = house.call("GET", &format!("/v1/watch/poll?topics={FINE}"), Some(&token), None).await;
@@ -165,13 +163,19 @@ async fn the_map_shows_each_driver_once_and_counts_right_while_they_move_from_ce
         if second % 20 == 19 {
             // Somewhere near, and nowhere else.
             let is_there = |memory: &crate::watch::Memory| {
-                let told: Vec<_> = fine.iter().map(|topic| &memory.state(topic)[&driver.id]).filter(|told| !told.is_null()).collect();
-                told.len() == 1 && (told[0]["lat"].as_f64().unwrap() - MIDDLE.0).mul_add(DEGREE_M, -north_m).abs() < 300.0
+                let told: Vec<_> =
+                    fine.iter().map(|topic| &memory.state(topic)[&driver.id]).filter(|told| !told.is_null()).collect();
+                told.len() == 1
+                    && (told[0]["lat"].as_f64().unwrap() - MIDDLE.0).mul_add(DEGREE_M, -north_m).abs() < 300.0
             };
             watcher.until("one marker, near the driver", is_there).await;
             let told = markers(&watcher, &fine, &driver.id);
             seen.push(told[0].0.to_owned());
-            assert_eq!((&told[0].1["vehicle"], &told[0].1["status"]), (&json!("bicycle"), &json!("available")), "{told:?}");
+            assert_eq!(
+                (&told[0].1["vehicle"], &told[0].1["status"]),
+                (&json!("bicycle"), &json!("available")),
+                "{told:?}"
+            );
         }
     }
     seen.dedup();

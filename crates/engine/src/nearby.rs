@@ -335,8 +335,7 @@ impl DriverIndex {
         drivers.clear();
         drivers.extend(candidates.iter().map(|candidate| {
             let Slot { driver, presence, .. } = self.slots[candidate.slot as usize];
-            let half = (candidate.chord_2.sqrt() / 2.0).min(1.0);
-            Nearest { driver, distance_m: 2.0 * EARTH_RADIUS_M * half.asin(), presence }
+            Nearest { driver, distance_m: arc_m(candidate.chord_2.sqrt()), presence }
         }));
         way
     }
@@ -483,6 +482,14 @@ impl DriverIndex {
         }
         self.buckets[bucket as usize].around = around;
     }
+}
+
+/// Length of the great circle over a chord, which is given in Earth radii.
+fn arc_m(chord: f64) -> f64 {
+    let half = (chord / 2.0).min(1.0);
+    // Below 12 km the next term of the series is less than the last bit.
+    let angle = if half < 1e-3 { half + half * half * half / 6.0 } else { half.asin() };
+    2.0 * EARTH_RADIUS_M * angle
 }
 
 impl Bucket {
