@@ -17,10 +17,12 @@ fn fix(north_m: f64, t_ms: i64) -> Value {
 
 /// A driver who stands so far north of the middle.
 async fn standing(house: &House, record: Value, north_m: f64) -> Driver {
+    let mut record = record;
+    record["available_since_ms"] = json!(now_ms() - 600_000);
     let made = house.post("/v1/drivers", record).await;
     let id = made["id"].as_str().unwrap().to_owned();
     let driver = Driver { token: house.token("driver", &id).await, id };
-    assert_eq!(house.post_fixes(&driver, &[fix(north_m, now_ms())]).await, ["accepted"]);
+    assert_eq!(house.post_fixes(&driver, &[fix(north_m, now_ms() - 60_000)]).await, ["accepted"]);
     driver
 }
 
@@ -76,17 +78,27 @@ async fn drivers_are_found_by_place_and_filter_until_they_go_off_duty_and_after_
     until_near(&house, "&vehicle=car", &[(&van, 200), (&car, 300)]).await;
     until_near(&house, "&min_capacity=3", &[]).await;
 
-    // Moving, and off duty.
-    assert_eq!(house.post_fixes(&car, &[fix(50.0, now_ms() + 5_000)]).await, ["accepted"]);
-    until_near(&house, "", &[(&car, 50), (&bike, 100), (&van, 200)]).await;
+    // One who drives is found where it went: from 300 to 150 metres.
+    let drive: Vec<Value> = (0..=15)
+        .map(|second| {
+            let mut fix = fix(300.0 - 10.0 * f64::from(second), now_ms() - 16_000 + i64::from(second) * 1000);
+            (fix["speed_mps"], fix["heading_deg"]) = (json!(10.0), json!(180));
+            fix
+        })
+        .collect();
+    assert!(house.post_fixes(&car, &drive).await.iter().all(|verdict| verdict == "accepted"));
+    let moved_to = until(SOON, "the car is nearer", async || {
+        near(&house, "").await.into_iter().find(|(driver, m)| *driver == car.id && *m < 160).map(|(_, m)| m)
+    })
+    .await;
     house.done("PATCH", &format!("/v1/drivers/{}", van.id), json!({ "available": false })).await;
-    until_near(&house, "", &[(&car, 50), (&bike, 100)]).await;
+    until_near(&house, "", &[(&bike, 100), (&car, moved_to)]).await;
 
     house.kill9();
     house.restart().await;
-    until_near(&house, "", &[(&car, 50), (&bike, 100)]).await;
+    until_near(&house, "", &[(&bike, 100), (&car, moved_to)]).await;
     house.post(&format!("/v1/trips/{}/complete", trip.id), json!({})).await;
-    until_near(&house, "", &[(&car, 50)]).await;
+    until_near(&house, "", &[(&car, moved_to)]).await;
     house.assert_clean_log();
 }
 

@@ -50,7 +50,7 @@ pub use ids::{DriverId, TripId};
 pub use limits::{InvalidLimit, Limits, LimitsTable, MockPolicy};
 pub use map_cell::{InvalidMapCell, MapCell};
 pub use nearby::{Availability, DriverIndex, Filter, Found, IndexFull, Nearest, Presence, Way};
-pub use pacing::{area_worth_telling, marker_worth_telling, prediction_error_m};
+pub use pacing::{AREA_LEAST_MS, area_is_off, area_worth_telling, marker_worth_telling, prediction_error_m};
 pub use phase::Phase;
 pub use plan::{Plan, PlanStop, PlanTrip, StopKind};
 pub use skew::{ClockReading, Skew};

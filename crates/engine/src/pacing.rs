@@ -19,7 +19,7 @@ pub fn marker_worth_telling(told: Option<&Marker>, current: &Marker, limits: &Li
 }
 
 /// The map of all drivers is told of one at most this often, in ms: it shows a town, not a crossing.
-const AREA_LEAST_MS: i64 = 3_000;
+pub const AREA_LEAST_MS: i64 = 3_000;
 /// And at least this often while fixes come, so that ages are honest.
 const AREA_LONGEST_MS: i64 = 10_000;
 /// What is that near to where the map has it need not be told, in metres: some pixels of a town.
@@ -33,9 +33,14 @@ pub fn area_worth_telling(told: &Marker, current: &Marker) -> bool {
     if age_ms < AREA_LEAST_MS {
         return false;
     }
-    age_ms >= AREA_LONGEST_MS
-        || told.standing != current.standing
-        || prediction_error_m(told, current) > AREA_TOLERANCE_M
+    age_ms >= AREA_LONGEST_MS || area_is_off(told, current)
+}
+
+/// Whether the map of all drivers, which has `told`, shows `current` wrongly. What was not worth telling at once, and has stayed the newest, is told
+/// by this after [`AREA_LEAST_MS`].
+#[must_use]
+pub fn area_is_off(told: &Marker, current: &Marker) -> bool {
+    told.standing != current.standing || prediction_error_m(told, current) > AREA_TOLERANCE_M
 }
 
 /// How far a watcher's own prediction from `told` is from `current`, in metres.
@@ -113,6 +118,8 @@ mod tests {
     fn the_map_of_all_is_told_seldom_but_in_time() {
         let check = |told: Marker, current: Marker, worth| assert_eq!(area_worth_telling(&told, &current), worth);
         check(marker(0, 0.0, false), marker(2, 500.0, true), false);
+        assert!(area_is_off(&marker(0, 0.0, false), &marker(2, 500.0, false)));
+        assert!(!area_is_off(&marker(0, 0.0, false), &marker(2, 30.0, false)));
         check(marker(0, 0.0, false), marker(3, 30.0, false), false);
         check(marker(0, 0.0, false), marker(3, 51.0, false), true);
         check(marker(0, 0.0, false), marker(3, 30.0, true), true);

@@ -317,6 +317,7 @@ impl State {
         for driver in quiet {
             self.checkpoint(driver);
         }
+        self.show_what_was_left();
         self.census.tell(&house.bus.topics, &mut self.fields);
     }
 

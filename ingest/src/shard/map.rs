@@ -7,12 +7,15 @@ use std::num::NonZeroU16;
 
 use ahash::{AHashMap, AHashSet};
 use wayfare_bus::{Fence, Fields, Publisher, StateTopics};
-use wayfare_engine::{Availability, DriverId, MapCell, Marker, Tracker, Vehicle, area_worth_telling};
+use wayfare_engine::{
+    AREA_LEAST_MS, Availability, DriverId, MapCell, Marker, Tracker, Vehicle, area_is_off, area_worth_telling,
+};
 use wayfare_wire::messages::area::write_area_marker;
 use wayfare_wire::state::write_u64;
 use wayfare_wire::topic::AREAS_TOPIC;
 use wayfare_wire::{Topic, ids};
 
+use super::drivers::Tracked;
 use super::state::State;
 use super::tell::publish;
 use crate::metrics::Counters;
@@ -33,6 +36,8 @@ pub struct OnMap {
     area: Publisher,
     marker: Marker,
     label: Label,
+    /// Second of the shard in which it was told.
+    told_s: u32,
 }
 
 /// What is told beside where the driver is.
@@ -62,9 +67,29 @@ impl State {
         let Some(marker) = tracked.tracker.marker() else { return self.leave_map(driver) };
         let label = Label::of(&tracked.tracker, tracked.shift);
         let known = tracked.on_map.as_ref();
-        if known.is_some_and(|known| known.label == label && !area_worth_telling(&known.marker, &marker)) {
-            return;
+        if known.is_none_or(|known| known.label != label || area_worth_telling(&known.marker, &marker)) {
+            self.put_on_map(driver, marker, label);
         }
+    }
+
+    /// Once a second: where drivers are whose newest fix came too soon after the last telling, and no other since.
+    pub fn show_what_was_left(&mut self) {
+        let now_s = self.now_s();
+        let left = |(driver, tracked): (&DriverId, &Box<Tracked>)| {
+            let (known, marker) = (tracked.on_map.as_ref()?, tracked.tracker.marker()?);
+            let due = i64::from(now_s - known.told_s) * 1000 >= AREA_LEAST_MS;
+            let newer = marker.taken > known.marker.taken;
+            (due && newer && area_is_off(&known.marker, &marker)).then_some((*driver, marker, known.label))
+        };
+        let left: Vec<_> = self.drivers.iter().filter_map(left).collect();
+        for (driver, marker, label) in left {
+            self.put_on_map(driver, marker, label);
+        }
+    }
+
+    fn put_on_map(&mut self, driver: DriverId, marker: Marker, label: Label) {
+        let told_s = self.now_s();
+        let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Some(cell) = MapCell::of_marker(&marker) else { return };
         let (area, left) = match tracked.on_map.take() {
             Some(known) if known.cell == cell => (known.area, None),
@@ -84,7 +109,7 @@ impl State {
             self.census.leave(left.cell);
             take_off(driver, &left, fence, &mut self.fields, &mut self.counters);
         }
-        tracked.on_map = Some(OnMap { cell, area, marker, label });
+        tracked.on_map = Some(OnMap { cell, area, marker, label, told_s });
     }
 
     /// Takes a driver off the map: it is off duty, or not ours any more.
