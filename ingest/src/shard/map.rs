@@ -75,13 +75,17 @@ impl State {
     /// Once a second: where drivers are whose newest fix came too soon after the last telling, and no other since.
     pub fn show_what_was_left(&mut self) {
         let now_s = self.now_s();
-        let left = |(driver, tracked): (&DriverId, &Box<Tracked>)| {
+        let left = |tracked: &Tracked| {
             let (known, marker) = (tracked.on_map.as_ref()?, tracked.tracker.marker()?);
             let due = i64::from(now_s - known.told_s) * 1000 >= AREA_LEAST_MS;
             let newer = marker.taken > known.marker.taken;
-            (due && newer && area_is_off(&known.marker, &marker)).then_some((*driver, marker, known.label))
+            (due && newer && area_is_off(&known.marker, &marker)).then_some((marker, known.label))
         };
-        let left: Vec<_> = self.drivers.iter().filter_map(left).collect();
+        let left: Vec<(DriverId, Marker, Label)> = self
+            .drivers
+            .iter()
+            .filter_map(|(driver, tracked)| left(tracked).map(|(marker, label)| (*driver, marker, label)))
+            .collect();
         for (driver, marker, label) in left {
             self.put_on_map(driver, marker, label);
         }

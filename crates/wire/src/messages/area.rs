@@ -115,7 +115,7 @@ mod tests {
         for bad in [
             AreaMarker { lat: 91.0, ..good.clone() },
             AreaMarker { vehicle: "rocket".into(), ..good.clone() },
-            AreaMarker { status: String::new(), ..good.clone() },
+            AreaMarker { status: String::new(), ..good },
         ] {
             assert_eq!(bad.presence(), None, "{bad:?}");
         }
