@@ -134,7 +134,6 @@ async fn areas(house: &House, watcher: &mut Watcher, topics: &[String]) {
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     watcher.subscribe(&names).await;
     watcher.until("all areas", |memory| topics.iter().all(|topic| memory.cursor(topic).is_some())).await;
-
 }
 
 fn markers<'a>(watcher: &'a Watcher, topics: &'a [String], driver: &'a str) -> Vec<(&'a str, &'a Value)> {

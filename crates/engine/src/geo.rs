@@ -145,6 +145,11 @@ impl Unit {
         dx * dx + dy * dy + dz * dz
     }
 
+    /// The way from `other` to here, straight through the Earth, in Earth radii.
+    pub(crate) fn minus(self, other: Self) -> [f64; 3] {
+        [self.0[0] - other.0[0], self.0[1] - other.0[1], self.0[2] - other.0[2]]
+    }
+
     pub(crate) const fn from_xyz(xyz: [f64; 3]) -> Self {
         Self(xyz)
     }
