@@ -4,13 +4,14 @@ import { defineConfig, type Plugin } from 'vite';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-/** The map library's terms go with its code, which the bundler strips of comments. */
+/** The libraries' terms go with their code, which the bundler strips of comments. */
 function licenses(): Plugin {
   return {
     name: 'licenses',
     generateBundle() {
-      const source = readFileSync(here('./node_modules/maplibre-gl/LICENSE.txt'), 'utf8');
-      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: `MapLibre GL JS\n\n${source}` });
+      const read = (name: string) => readFileSync(here(`./node_modules/${name}`), 'utf8');
+      const source = `MapLibre GL JS\n\n${read('maplibre-gl/LICENSE.txt')}\n\nh3-js\n\n${read('h3-js/LICENSE')}`;
+      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source });
     },
   };
 }
@@ -31,7 +32,7 @@ export default defineConfig({
     // The map library is one big chunk by nature, and is loaded by the track page alone.
     chunkSizeWarningLimit: 1_300,
     rolldownOptions: {
-      input: [here('./pages/index.html'), here('./pages/track/index.html'), here('./pages/docs/index.html')],
+      input: [here('./pages/index.html'), here('./pages/track/index.html'), here('./pages/town/index.html'), here('./pages/docs/index.html')],
     },
   },
 });

@@ -9,6 +9,7 @@ mod fold;
 mod ids;
 mod input;
 mod issue;
+mod nearby;
 mod openapi;
 mod outbox;
 mod permissions;
@@ -63,6 +64,8 @@ pub(crate) struct House {
     pub origins: AllowedOrigins,
     /// Between those who write and the relay.
     pub news: News,
+    /// Where all drivers are.
+    pub town: nearby::Town,
     /// Tries at what is not there, per bearer.
     pub misses: std::sync::Mutex<Buckets>,
 }
@@ -95,7 +98,8 @@ impl Api {
         let signer = issue::signing_key(&db).await?;
         verifier.add_key(signer.kid(), signer.public_base64url());
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
-        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news: News::default(), misses });
+        let (news, town) = (News::default(), nearby::Town::default());
+        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, town, misses });
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;
@@ -103,9 +107,11 @@ impl Api {
         Ok((Self { house }, first))
     }
 
-    /// Relays the outbox and folds in phases until `stop` says true.
+    /// Relays the outbox, folds in phases and follows the drivers until `stop` says true.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
-        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
+        let House { bus, town, .. } = &*self.house;
+        let following = nearby::run(bus, town, stop.clone());
+        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop), following);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

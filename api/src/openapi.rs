@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{drivers, fences, pages, stores, tokens, trips};
+use crate::routes::{drivers, fences, nearby, pages, stores, tokens, trips};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -13,6 +13,7 @@ use crate::routes::{drivers, fences, pages, stores, tokens, trips};
         stores::create, stores::list, stores::read, stores::update, stores::revoke,
         fences::create, fences::list, fences::read, fences::replace, fences::delete,
         drivers::create, drivers::list, drivers::read, drivers::update, drivers::revoke,
+        nearby::nearby,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,

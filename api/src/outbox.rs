@@ -3,6 +3,8 @@
 //! An event's number is its entity's version. The relay sends the rows in order per entity and deletes them when the bus has them; the bus
 //! ignores a number that is not higher than what it has, so sending one twice does no harm.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 
 use crate::db::{DatabaseError, Write};
@@ -139,6 +141,7 @@ pub fn plan(driver: &Driver, trips: &[Trip]) -> PlanDoc {
         available: driver.available && driver.revoked_ms.is_none(),
         available_since_ms: driver.available_since_ms,
         vehicle: driver.vehicle.clone(),
+        capacity: driver.capacity.and_then(NonZeroU16::new),
         trips: trips.collect(),
         stops,
     }

@@ -28,6 +28,7 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/drivers/{id}", &[Driver, Support, Admin, Service]),
     ("PATCH", "/v1/drivers/{id}", MANAGE),
     ("POST", "/v1/drivers/{id}/revoke", MANAGE),
+    ("GET", "/v1/nearby", READ),
     ("POST", "/v1/trips", STORE_MANAGE),
     ("GET", "/v1/trips", STORE_READ),
     ("GET", "/v1/trips/{id}", TRIP_READ),

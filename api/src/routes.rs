@@ -2,6 +2,7 @@
 
 pub mod drivers;
 pub mod fences;
+pub mod nearby;
 pub mod pages;
 pub mod stores;
 pub mod tokens;
@@ -28,6 +29,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
+        .route("/v1/nearby", get(nearby::nearby))
         .route("/v1/trips", post(trips::create).get(trips::list))
         .route("/v1/trips/{id}", get(trips::read).patch(trips::update))
         .route("/v1/trips/{id}/assign", post(trips::assign))

@@ -69,25 +69,26 @@ mod tests {
             Topic::Fences,
             Topic::Plan(Driver(9)),
             Topic::Access(trip),
+            Topic::Area("872830828ffffff".parse().unwrap()),
         ];
-        let check = |claims: Claims, expected: [bool; 7]| {
+        let check = |claims: Claims, expected: [bool; 8]| {
             let allowed = topics.map(|topic| may_watch(&claims, &topic, Some(&access)));
             assert_eq!(allowed, expected, "{claims:?}");
         };
-        const NOTHING: [bool; 7] = [false; 7];
-        check(claims(Role::Customer, "cus"), [true, false, false, false, false, false, false]);
+        const NOTHING: [bool; 8] = [false; 8];
+        check(claims(Role::Customer, "cus"), [true, false, false, false, false, false, false, false]);
         check(claims(Role::Customer, "foreign"), NOTHING);
         check(claims(Role::Customer, store), NOTHING);
-        check(claims(Role::Store, store), [true, true, false, true, false, false, false]);
+        check(claims(Role::Store, store), [true, true, false, true, false, false, false, false]);
         check(claims(Role::Store, Store(4)), NOTHING);
-        check(claims(Role::Share, trip), [true, false, false, false, false, false, false]);
+        check(claims(Role::Share, trip), [true, false, false, false, false, false, false, false]);
         check(claims(Role::Share, other), NOTHING);
         check(Claims { jti: "tok_b".into(), ..claims(Role::Share, trip) }, NOTHING);
         let ticket = Claims { jti: "tok_b".into(), parent: Some("tok_a".into()), ..claims(Role::Share, trip) };
-        check(ticket, [true, false, false, false, false, false, false]);
+        check(ticket, [true, false, false, false, false, false, false, false]);
         check(claims(Role::Driver, Driver(9)), NOTHING);
         for role in [Role::Support, Role::Admin, Role::Service] {
-            check(claims(role, "x"), [true, true, true, true, true, false, false]);
+            check(claims(role, "x"), [true, true, true, true, true, false, false, true]);
         }
         assert!(!may_watch(&claims(Role::Customer, "cus"), &Topic::Trip(trip), None), "no list, no entry");
     }

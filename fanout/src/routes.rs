@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use wayfare_bus::Snapshot;
+use wayfare_bus::{Members, Snapshot};
 use wayfare_net::reply::Refusal;
 use wayfare_net::tokens::{self, TokenError};
 use wayfare_net::ws::handshake;
@@ -128,7 +128,10 @@ pub async fn look(house: &House, claims: &Claims, topic: Topic) -> Result<Seen, 
         Kind::Log => allowed.then_some(Seen::Log),
         Kind::State if !allowed => None,
         Kind::State => {
-            house.bus.topics.read(&name).await.map(|seen| if seen.ended { Seen::Over(seen) } else { Seen::Live(seen) })
+            let empty =
+                || Snapshot { epoch: house.bus.topics.epoch(), seq: 0, members: Members::default(), ended: false };
+            let seen = house.bus.topics.read(&name).await.or_else(|| topic.always_exists().then(empty));
+            seen.map(|seen| if seen.ended { Seen::Over(seen) } else { Seen::Live(seen) })
         }
     };
     match seen {

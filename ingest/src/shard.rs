@@ -9,6 +9,7 @@ mod conn_task;
 mod drivers;
 mod events;
 mod fixes;
+mod map;
 mod state;
 mod tell;
 

@@ -1,13 +1,17 @@
 //! `wayfare demo`: the house, a generated town, and couriers who work in it as real clients over loopback.
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::Context as _;
 use axum::Router;
-use axum::http::header;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use clap::Args;
 use tokio::sync::watch;
 use wayfare::{Config, House, Recorder};
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
+use wayfare_loadtest::rest::Rest;
 use wayfare_loadtest::town::Town;
 
 use super::serve::until_stopped;
@@ -41,14 +45,19 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
         let orders = shown.borrow().clone();
         async move { ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], orders) }
     });
-    let extra = Router::new().route("/demo/orders.json", list);
+    let desk: Arc<OnceLock<Rest>> = Arc::default();
+    let at_desk = Arc::clone(&desk);
+    let link = get(async move || town_link(at_desk.get()).await);
+    let extra = Router::new().route("/demo/orders.json", list).route("/demo/town.json", link);
     let (house, first_key) = House::start(&config, Recorder::install()?, extra).await?;
     let key = match first_key {
         Some(key) => key,
         None => wayfare_api::issue_service_key(&config.api()).await?,
     };
     let url = format!("http://{}", house.address());
+    let _ = desk.set(Rest::new(&url, &key.0));
     println!("Orders and their pages:  {url}/");
+    println!("All couriers:            {url}/  leads there, with a token");
     println!("The API, described:      {url}/docs/");
     println!("Metrics:                 {url}/metrics");
     println!("A service key:           {}", key.0);
@@ -70,4 +79,23 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     couriers.await.context("the couriers fell over")??;
     house.drain().await;
     Ok(())
+}
+
+/// Where all couriers are seen, with a token that may look and nothing else.
+async fn town_link(desk: Option<&Rest>) -> Response {
+    let token = match desk {
+        Some(desk) => desk.token("support", "demo").await,
+        None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
+    match token {
+        Ok(token) => {
+            let link = serde_json::json!({ "url": format!("/town/#token={token}") });
+            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+            (headers, link.to_string()).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "there is no token for the town");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }

@@ -20,4 +20,5 @@ mod corridor;
 mod cuts;
 mod kill;
 mod limits;
+mod nearby;
 mod rights;

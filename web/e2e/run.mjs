@@ -234,9 +234,116 @@ describe('the customer page', () => {
   });
 });
 
+describe('the town', () => {
+  const data = (page, name) => page.evaluate((key) => Number(document.body.dataset[key] ?? 0), name);
+  const near = (lon, lat) => [lon - 0.004, lat - 0.002, lon + 0.004, lat + 0.002];
+
+  /** Answers for the layers, so that they are seen whatever this server has learned. */
+  async function fixedLayers(page) {
+    const boxOf = (url) => new URL(url).searchParams.get('bbox').split(',').map(Number);
+    const middle = ([w, s, e, n]) => [(w + e) / 2, (s + n) / 2];
+    const answer = (route, features) => route.fulfill({ json: { type: 'FeatureCollection', features } });
+    await page.route('**/v1/traffic?*', (route) => {
+      const [w, s, e, n] = near(...middle(boxOf(route.request().url())));
+      const way = (lat, ratio) => ({
+        type: 'Feature',
+        geometry: { type: 'LineString', coordinates: [[w, lat], [e, lat]] },
+        properties: { speed_kmh: 30 * ratio, free_kmh: 30, ratio, class: 'residential' },
+      });
+      return answer(route, [way(s, 0.2), way((s + n) / 2, 0.7), way(n, 1)]);
+    });
+    await page.route('**/v1/fences?*', (route) => {
+      const [w, s, e, n] = near(...middle(boxOf(route.request().url())));
+      const ring = [[w, s], [e, s], [e, n], [w, n], [w, s]];
+      return answer(route, [{ type: 'Feature', geometry: { type: 'Polygon', coordinates: [ring] }, properties: { name: 'Old town' } }]);
+    });
+  }
+
+  for (const [name, device] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
+    test(`on a ${name}: from the start page to one courier`, async () => {
+      await onPage(device, async (page, watched) => {
+        await fixedLayers(page);
+        await page.goto(at('/'));
+        await page.waitForSelector('#town[href*="token="]');
+        await page.click('#town');
+        await body(page, 'map', 'ready');
+        await transport(page, 'websocket');
+        await eventually('couriers', async () => (await data(page, 'couriers')) > 1);
+        await page.waitForSelector('.list button');
+        assert.match(await page.textContent('#summary'), /couriers? in view/);
+        await page.locator('.list button').first().focus();
+        await page.keyboard.press('Enter');
+        await page.waitForSelector('#chosen:visible');
+        const facts = await page.textContent('#chosen');
+        for (const word of ['Vehicle', 'Status', 'Speed', 'Position', 'drv_']) assert.ok(facts.includes(word), `${word} in ${facts}`);
+        await eventually('a name', async () => (await page.textContent('#chosen h2')) !== 'Courier');
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
+        await screenshot(page, `${name}-town`);
+        watched.assertClean();
+      });
+    });
+  }
+
+  test('moved by pointer and keys, zoomed out to numbers and back to couriers', async () => {
+    await onPage(DESKTOP, async (page, watched) => {
+      await fixedLayers(page);
+      const asked = [];
+      page.on('request', (request) => request.url().includes('/v1/traffic') && asked.push(request.url()));
+      const { url } = await (await fetch(at('/demo/town.json'))).json();
+      await page.goto(at(url));
+      await body(page, 'map', 'ready');
+      await eventually('couriers', async () => (await data(page, 'couriers')) > 1);
+      await eventually('traffic', () => asked.length > 0);
+      const moved = async (what, act) => {
+        const before = asked.at(-1);
+        await act();
+        await eventually(`another view by ${what}`, () => asked.at(-1) !== before);
+      };
+      await moved('dragging', async () => {
+        await page.mouse.move(900, 300);
+        await page.mouse.down();
+        await page.mouse.move(800, 350, { steps: 5 });
+        await page.mouse.up();
+      });
+      await moved('the wheel', async () => page.mouse.wheel(0, 200));
+      await moved('an arrow key', async () => {
+        await page.locator('.map canvas').focus();
+        await page.keyboard.press('ArrowLeft');
+      });
+      for (let step = 0; step < 8 && (await page.getAttribute('body', 'data-shows')) === 'couriers'; step += 1) {
+        await moved('the button', () => page.click('#zoom-out'));
+      }
+      await body(page, 'shows', 'numbers');
+      await eventually('numbers', async () => (await data(page, 'numbers')) > 1);
+      await screenshot(page, 'desktop-town-numbers');
+      for (let step = 0; step < 8 && (await page.getAttribute('body', 'data-shows')) === 'numbers'; step += 1) {
+        await moved('the button', () => page.click('#zoom-in'));
+      }
+      await eventually('couriers again', async () => (await data(page, 'couriers')) > 1);
+      watched.assertClean();
+    });
+  });
+
+  test('asks for a token, and says so when one will not do', async () => {
+    await onPage(PHONE, async (page) => {
+      await page.goto(at('/town/'));
+      await page.waitForSelector('#door:visible');
+      await screenshot(page, 'phone-town-door');
+      const order = await orderIn(base, UNDER_WAY);
+      const share = new URLSearchParams(new URL(order.url, base).hash.slice(1)).get('token');
+      await page.fill('#token', share);
+      await page.click('#door button');
+      await page.waitForSelector('#door-problem:visible');
+      assert.match(await page.textContent('#door-problem'), /not of the staff|refused/);
+      assert.equal(await data(page, 'couriers'), 0);
+    });
+  });
+});
+
 test('pages are served with a policy that keeps them to themselves', async () => {
   // Without it the other tests would find no violation, whatever the pages did.
-  for (const path of ['/', '/track/', '/docs/']) {
+  for (const path of ['/', '/track/', '/town/', '/docs/']) {
     const response = await fetch(at(path));
     const policy = response.headers.get('content-security-policy') ?? '';
     assert.ok(policy.includes("default-src 'self'"), `${path} has the policy "${policy}"`);

@@ -8,6 +8,9 @@ use wayfare_net::reply::Refusal;
 use super::table::Record;
 use crate::input::{check_text, invalid};
 
+/// Largest capacity of a driver.
+const CAPACITY_MAX: u16 = 10_000;
+
 /// A driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Driver {
@@ -18,6 +21,9 @@ pub struct Driver {
     pub name: String,
     /// `foot`, `bicycle`, `motorbike`, `car` or `van`.
     pub vehicle: String,
+    /// How much fits in, in the operator's own units (parcels, crates), 1 to 10000; absent if nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u16>,
     /// On shift: positions are taken although no trip is live.
     pub available: bool,
     /// On shift since then, Unix milliseconds.
@@ -42,6 +48,8 @@ pub struct NewDriver {
     pub name: String,
     /// `foot`, `bicycle`, `motorbike`, `car` or `van`.
     pub vehicle: String,
+    /// How much fits in, in the operator's own units, 1 to 10000.
+    pub capacity: Option<u16>,
     /// On shift from the start.
     #[serde(default)]
     pub available: bool,
@@ -57,17 +65,24 @@ pub struct DriverChange {
     pub name: Option<String>,
     /// `foot`, `bicycle`, `motorbike`, `car` or `van`.
     pub vehicle: Option<String>,
+    /// How much fits in, in the operator's own units, 1 to 10000; 0: unknown again.
+    pub capacity: Option<u16>,
     /// On or off shift.
     pub available: Option<bool>,
 }
 
 impl Driver {
-    /// Checks name and vehicle.
+    /// Checks name, vehicle and capacity.
     pub fn check(&self) -> Result<(), Refusal> {
         check_text("name", &self.name)?;
         if Vehicle::from_code(&self.vehicle).is_none() {
             let known = "foot, bicycle, motorbike, car, van";
             return Err(invalid("vehicle", format!("{:?} is none of {known}", self.vehicle)));
+        }
+        if let Some(capacity) = self.capacity
+            && !(1..=CAPACITY_MAX).contains(&capacity)
+        {
+            return Err(invalid("capacity", format!("{capacity} is not 1 to {CAPACITY_MAX}")));
         }
         Ok(())
     }
@@ -76,6 +91,11 @@ impl Driver {
     pub fn change(&mut self, change: DriverChange, now_ms: i64) -> Result<(), Refusal> {
         self.name = change.name.unwrap_or(std::mem::take(&mut self.name));
         self.vehicle = change.vehicle.unwrap_or(std::mem::take(&mut self.vehicle));
+        self.capacity = match change.capacity {
+            Some(0) => None,
+            Some(capacity) => Some(capacity),
+            None => self.capacity,
+        };
         match change.available {
             Some(true) if !self.available => self.available_since_ms = Some(now_ms),
             Some(false) => self.available_since_ms = None,

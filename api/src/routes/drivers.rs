@@ -30,6 +30,7 @@ pub async fn create(
         id: ids::Driver(random().map_err(fault)?),
         name: new.name,
         vehicle: new.vehicle,
+        capacity: new.capacity,
         available: new.available,
         available_since_ms: new.available.then(|| new.available_since_ms.unwrap_or(now_ms)),
         plan_version: 0,

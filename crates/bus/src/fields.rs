@@ -61,6 +61,12 @@ impl Fields {
         self.marks.is_empty()
     }
 
+    /// Each field's name, and whether it is being removed.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&Name, bool)> {
+        let removed = |mark: &Mark| &self.text[mark.value_start as usize..mark.value_end as usize] == b"null";
+        self.marks.iter().map(move |mark| (&mark.name, removed(mark)))
+    }
+
     /// Forgets the fields, keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();

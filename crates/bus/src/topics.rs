@@ -26,6 +26,12 @@ pub enum Fence {
         /// Trackers of earlier assignments are refused from now on; 0 where there are none.
         assignment: u64,
     },
+    /// The owner of single fields, in a topic that many write to: numbers are compared field by field, also for a while after a field was
+    /// removed. Creates the topic if there is none.
+    Member {
+        /// Fencing number of the lease of what the field tells about.
+        lease: u64,
+    },
 }
 
 /// Why a publish did nothing.

@@ -63,6 +63,7 @@ macro_rules! bus_contract {
 }
 
 bus_contract!(embedded, Embedded:
+    a_field_belongs_to_its_newest_writer,
     a_late_reader_starts_with_a_snapshot_and_misses_nothing,
     a_reader_that_joins_in_a_storm_is_exact,
     a_slow_reader_is_conflated_to_the_newest_state,
@@ -555,4 +556,28 @@ async fn a_full_fix_log_refuses<F: Fixture>() {
     assert!(matches!(fixes.append(&flush(old)).await, Err(FixLogError::Full { .. })));
     house.bus().sweep().await;
     fixes.append(&flush(wayfare_bus::now_ms())).await.expect("what was too old has made room");
+}
+
+async fn a_field_belongs_to_its_newest_writer<F: Fixture>() {
+    let house = F::start().await;
+    let topics = &house.bus().topics;
+    let write = async |name: &'static str, json: &str, lease| {
+        let mut fields = Fields::new();
+        fields.set_json(name, json);
+        topics.publish("many", &fields, Fence::Member { lease }).await
+    };
+    assert_eq!(write("a", "1", 5).await, Ok(1), "whoever comes first makes the topic");
+    assert_eq!(write("b", "2", 3).await, Ok(2), "numbers of different fields have nothing to do with each other");
+    assert_eq!(write("a", "3", 4).await, Err(PublishError::Fenced));
+    assert_eq!(write("a", "null", 4).await, Err(PublishError::Fenced));
+    assert_eq!(write("a", "4", 6).await, Ok(3));
+    assert_eq!(write("a", "null", 6).await, Ok(4));
+    house.bus().sweep().await;
+    assert_eq!(write("a", "5", 5).await, Err(PublishError::Fenced), "an old owner does not bring it back");
+    assert_eq!(write("a", "6", 7).await, Ok(5));
+    let now = topics.read("many").await.unwrap();
+    assert_eq!(
+        now.members.iter().map(|(name, value)| (&**name, &value[..])).collect::<Vec<_>>(),
+        [("b", &b"2"[..]), ("a", b"6")]
+    );
 }

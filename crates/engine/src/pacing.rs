@@ -18,6 +18,31 @@ pub fn marker_worth_telling(told: Option<&Marker>, current: &Marker, limits: &Li
     tolerance_m <= 0.0 || age_ms >= limits.longest_silence_ms || prediction_error_m(told, current) > tolerance_m
 }
 
+/// The map of all drivers is told of one at most this often, in ms: it shows a town, not a crossing.
+pub const AREA_LEAST_MS: i64 = 3_000;
+/// And at least this often while fixes come, so that ages are honest.
+const AREA_LONGEST_MS: i64 = 10_000;
+/// What is that near to where the map has it need not be told, in metres: some pixels of a town.
+const AREA_TOLERANCE_M: f64 = 20.0;
+
+/// Whether the map of all drivers, which has `told`, should hear `current`. At most once in 3 s for one driver, and at least once in 10 s
+/// while fixes come.
+#[must_use]
+pub fn area_worth_telling(told: &Marker, current: &Marker) -> bool {
+    let age_ms = current.taken.since_ms(told.taken);
+    if age_ms < AREA_LEAST_MS {
+        return false;
+    }
+    age_ms >= AREA_LONGEST_MS || area_is_off(told, current)
+}
+
+/// Whether the map of all drivers, which has `told`, shows `current` wrongly. What was not worth telling at once, and has stayed the newest, is told
+/// by this after [`AREA_LEAST_MS`].
+#[must_use]
+pub fn area_is_off(told: &Marker, current: &Marker) -> bool {
+    told.standing != current.standing || prediction_error_m(told, current) > AREA_TOLERANCE_M
+}
+
 /// How far a watcher's own prediction from `told` is from `current`, in metres.
 #[must_use]
 pub fn prediction_error_m(told: &Marker, current: &Marker) -> f64 {
@@ -88,6 +113,19 @@ mod tests {
         check(20.0, marker(0, 0.0, true), marker(1, 0.0, false), true);
         check(0.0, marker(0, 0.0, true), marker(9, 0.0, true), false);
         check(0.0, marker(0, 0.0, true), marker(10, 0.0, true), true);
+    }
+
+    #[test]
+    fn the_map_of_all_is_told_seldom_but_in_time() {
+        let check = |told: Marker, current: Marker, worth| assert_eq!(area_worth_telling(&told, &current), worth);
+        check(marker(0, 0.0, false), marker(2, 500.0, true), false);
+        assert!(area_is_off(&marker(0, 0.0, false), &marker(2, 500.0, false)));
+        assert!(!area_is_off(&marker(0, 0.0, false), &marker(2, 30.0, false)));
+        check(marker(0, 0.0, false), marker(3, 30.0, false), false);
+        check(marker(0, 0.0, false), marker(3, 51.0, false), true);
+        check(marker(0, 0.0, false), marker(3, 30.0, true), true);
+        check(marker(0, 0.0, true), marker(9, 0.0, true), false);
+        check(marker(0, 0.0, true), marker(10, 0.0, true), true);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Every message of both protocols, field by field. `PROTOCOL.md` describes exactly these files and carries their hash.
 
+pub mod area;
 pub mod drive;
 pub mod error;
 pub mod watch;

@@ -1,5 +1,7 @@
 //! A driver's plan as it travels on `plan:{driver}`, for services only.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 use wayfare_engine::{Fence, Millis, Phase, Plan, PlanStop, PlanTrip, Position, StopKind, Vehicle};
 
@@ -17,6 +19,9 @@ pub struct PlanDoc {
     pub available_since_ms: Option<i64>,
     /// `foot`, `bicycle`, `motorbike`, `car` or `van`.
     pub vehicle: String,
+    /// How much fits in, in the operator's own units; absent if nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<NonZeroU16>,
     /// Live trips.
     pub trips: Vec<TripDoc>,
     /// In driving order.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use wayfare_engine::{InvalidMapCell, MapCell};
+
 use crate::ids::{Driver, Fence, InvalidId, Store, Trip};
 
 /// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
@@ -22,6 +24,10 @@ pub fn fence_set_of(fence: Fence) -> String {
     fence_set((fence.0 % u128::from(FENCE_SETS)) as u16)
 }
 
+/// State topic, for services only: a field for each fine cell in which a driver has been since the start. Who wants to follow all
+/// drivers finds the `area:` topics by it.
+pub const AREAS_TOPIC: &str = "areas";
+
 /// Everything live in the system, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
@@ -35,6 +41,8 @@ pub enum Topic {
     Store(Store),
     /// `fences`, a log topic: drivers who enter, leave and stay in the operator's fences.
     Fences,
+    /// `area:{cell}`, a state topic: the drivers on duty in a fine cell, or their numbers in the parts of a coarse one.
+    Area(MapCell),
     /// `plan:{driver}`, a state topic for services only.
     Plan(Driver),
     /// `access:{trip}`, a state topic for services only: who may watch a trip.
@@ -59,6 +67,9 @@ pub enum InvalidTopic {
     /// The id after it is malformed.
     #[error(transparent)]
     Id(#[from] InvalidId),
+    /// The cell after it is none of the map.
+    #[error(transparent)]
+    Cell(#[from] InvalidMapCell),
 }
 
 impl Topic {
@@ -73,6 +84,11 @@ impl Topic {
     /// Plans and access lists never leave the house, whoever asks.
     pub fn is_internal(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Access(_))
+    }
+
+    /// Cells need not be made: where nobody is, the state is empty.
+    pub fn always_exists(&self) -> bool {
+        matches!(self, Self::Area(_))
     }
 
     /// The trip that this topic is a view of.
@@ -92,6 +108,7 @@ impl fmt::Display for Topic {
             Self::Driver(id) => write!(out, "driver:{id}"),
             Self::Store(id) => write!(out, "store:{id}"),
             Self::Fences => out.write_str("fences"),
+            Self::Area(cell) => write!(out, "area:{cell}"),
             Self::Plan(id) => write!(out, "plan:{id}"),
             Self::Access(id) => write!(out, "access:{id}"),
         }
@@ -114,6 +131,7 @@ impl FromStr for Topic {
             },
             "driver" => Self::Driver(id.parse()?),
             "store" => Self::Store(id.parse()?),
+            "area" => Self::Area(id.parse()?),
             "plan" => Self::Plan(id.parse()?),
             "access" => Self::Access(id.parse()?),
             _ => return Err(family()),
@@ -135,6 +153,7 @@ mod tests {
             Topic::Fences,
             Topic::Plan(Driver(5)),
             Topic::Access(Trip(u128::MAX)),
+            Topic::Area("872830828ffffff".parse().expect("a cell")),
         ] {
             assert_eq!(topic.to_string().parse(), Ok(topic));
         }

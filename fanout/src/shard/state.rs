@@ -204,6 +204,10 @@ impl State {
         let topic = &mut self.topics[place];
         let first = topic.known == Known::Nothing;
         match event.kind {
+            // The first publish counts from 1: an empty state is number 0.
+            EventKind::Absent if topic.topic.always_exists() => {
+                (topic.known, topic.epoch) = (Known::Live, self.house.bus.topics.epoch());
+            }
             EventKind::Absent => topic.known = Known::Absent,
             EventKind::Snapshot(snapshot) => {
                 topic.known = Known::Live;

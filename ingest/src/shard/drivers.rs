@@ -13,6 +13,7 @@ use wayfare_wire::state::field;
 use wayfare_wire::{CloseCode, Topic, ids};
 
 use super::events::{fence_event, phase_event, read_events, write_events};
+use super::map::{OnMap, Shift};
 use super::state::{ConnId, State, Want};
 use super::{LEASE_MS, Shard};
 use crate::flush::{FenceEvent, PhaseEvent};
@@ -27,6 +28,10 @@ pub struct Tracked {
     pub views: SmallVec<[Views; 2]>,
     /// `driver:{id}`.
     pub view: Publisher,
+    /// What the plan says of the driver, apart from trips.
+    pub shift: Shift,
+    /// Where the driver stands on the map of all; `None` off duty.
+    pub on_map: Option<OnMap>,
     pub tag: u64,
     /// What the driver may send over HTTP.
     pub posts: Bucket,
@@ -153,6 +158,8 @@ impl Shard {
                 conn: None,
                 views: SmallVec::new(),
                 view,
+                shift: Shift::default(),
+                on_map: None,
                 tag,
                 posts: Bucket::full(self.house.config.messages, std::time::Instant::now()),
                 heard_s: now_s,
@@ -247,10 +254,10 @@ impl State {
     fn plan_changed(&mut self, driver: DriverId, members: &Members, now: Millis) {
         let Some(text) = members.get(field::PLAN) else { return };
         let doc: Result<PlanDoc, _> = serde_json::from_slice(text);
-        let (plan, duty_since_ms) = match doc
-            .map_err(|error| error.to_string())
-            .and_then(|doc| doc.plan().map(|plan| (plan, doc.duty_since_ms())).map_err(|error| error.to_string()))
-        {
+        let (plan, duty_since_ms, shift) = match doc.map_err(|error| error.to_string()).and_then(|doc| {
+            let shift = Shift { available: doc.available, capacity: doc.capacity };
+            doc.plan().map(|plan| (plan, doc.duty_since_ms(), shift)).map_err(|error| error.to_string())
+        }) {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(driver = %ids::Driver::from(driver), error, "a plan cannot be read");
@@ -261,6 +268,9 @@ impl State {
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let mut effects = std::mem::take(&mut self.effects);
         let was_on_duty = tracked.tracker.on_duty();
+        if plan.version >= tracked.tracker.plan_version() {
+            tracked.shift = shift;
+        }
         let knowledge = house.atlas.knowledge();
         tracked.tracker.apply_plan(now, plan, &house.world(&fences, &knowledge, &self.room), &mut effects);
         if let Some(since_ms) = duty_since_ms {
@@ -293,6 +303,7 @@ impl State {
         if joined || left {
             self.tell_everything(driver);
         }
+        self.show_on_map(driver);
         self.ask_rate(driver);
     }
 
@@ -333,6 +344,8 @@ impl State {
         for driver in quiet {
             self.checkpoint(driver);
         }
+        self.show_what_was_left();
+        self.census.tell(&house.bus.topics, &mut self.fields);
     }
 
     /// Drivers that nobody needs in memory, kept as they are.
@@ -350,6 +363,7 @@ impl State {
 
     /// Drops a driver whom another node owns, or nobody needs.
     fn forget(&mut self, driver: DriverId) {
+        self.leave_map(driver);
         let Some(tracked) = self.drivers.remove(&driver) else { return };
         self.plan_tags.remove(&tracked.tag);
         self.wants.push(Want::Forget(Topic::Plan(driver.into()).to_string()));

@@ -17,6 +17,7 @@ use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
 use super::drivers::Tracked;
+use super::map::Census;
 use crate::House;
 use crate::fences::FenceSet;
 use crate::flush::FenceEvent;
@@ -87,6 +88,8 @@ pub struct State {
     /// What was found out about driving since it was last handed over.
     pub lessons: Vec<Lesson>,
     pub next_tag: u64,
+    /// Drivers on the map, by cell.
+    pub census: Census,
     started: Instant,
     generations: u32,
 }
@@ -121,6 +124,7 @@ impl State {
             room: Room::default(),
             lessons: Vec::new(),
             next_tag: 0,
+            census: Census::new(format!("{}-{index}", config.node)),
             started: Instant::now(),
             generations: 0,
             house,

@@ -80,6 +80,9 @@ impl State {
         }
         silence(fields, &news);
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        if news.marker.is_some() {
+            self.show_on_map(driver);
+        }
     }
 
     /// What became of the way to the next stop; nothing is drawn unless somebody looks at one of the driver's trips.
@@ -195,7 +198,7 @@ fn silence(fields: &mut Fields, news: &News) {
 }
 
 /// Publishes what there is. The embedded bus answers at once; a refusal means that something newer was told, or the trip is over.
-fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) {
+pub fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) {
     if fields.is_empty() {
         return;
     }

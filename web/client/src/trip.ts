@@ -46,7 +46,10 @@ export interface Eta {
   high_ms?: number;
   pickup_at_ms?: number;
   distance_m?: number;
+  /** What it rests on: `roads_live`, `roads`, `straight_line_live`, `straight_line`. */
   basis?: string;
+  /** Why it moved by much since it was told last. */
+  cause?: 'traffic' | 'detour' | 'waiting' | null;
 }
 
 export interface Place {
@@ -65,6 +68,21 @@ export interface FenceEvent {
   at_ms: number;
   position: { lat: number; lon: number };
 }
+
+/** What a driver on duty is free to do. */
+export type DriverStatus = 'available' | 'busy' | 'finishing';
+
+/** A driver's field in the topic `area:{cell}` of a fine cell (H3 resolution 7). */
+export interface AreaMarker extends Position {
+  standing: boolean;
+  vehicle: Vehicle;
+  status: DriverStatus;
+  /** In the operator's own units. */
+  capacity?: number | null;
+}
+
+/** The topic `area:{cell}`: markers by driver id, or, in coarse cells, numbers by `{part}.{writer}`. */
+export type AreaState = Record<string, AreaMarker> | Record<string, number>;
 
 /** An event of a store's log, topic `store:{id}`. */
 export interface StoreEvent {

@@ -15,3 +15,11 @@ export function readOrders(json: unknown, origin: string): DemoOrder[] {
     return [{ title, url: target.href, ...(typeof phase === 'string' && { phase }) }];
   });
 }
+
+/** The link of `/demo/town.json`, unless it leads away from this server. */
+export function readTown(json: unknown, origin: string): string | undefined {
+  const { url } = (json ?? {}) as Record<string, unknown>;
+  if (typeof url !== 'string' || !URL.canParse(url, origin)) return undefined;
+  const target = new URL(url, origin);
+  return target.origin === origin ? target.href : undefined;
+}

@@ -1,5 +1,5 @@
 import { byId, make } from '../shared/dom.js';
-import { readOrders, type DemoOrder } from './orders.js';
+import { readOrders, readTown, type DemoOrder } from './orders.js';
 
 const PHASES: Record<string, string> = {
   unassigned: 'Looking for a courier',
@@ -19,6 +19,18 @@ async function start(): Promise<void> {
   byId('orders').replaceChildren(...orders.map(orderItem));
   byId('demo').hidden = orders.length === 0;
   byId('plain').hidden = orders.length > 0;
+  // Of a demo the door to the town stands open; elsewhere the page asks for a token.
+  const town = await fetchTown();
+  if (town !== undefined) byId('town').setAttribute('href', town);
+}
+
+async function fetchTown(): Promise<string | undefined> {
+  try {
+    const response = await fetch('/demo/town.json', { cache: 'no-store' });
+    return response.ok ? readTown(await response.json(), location.origin) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function fetchOrders(): Promise<DemoOrder[]> {

@@ -3,6 +3,7 @@
 mod fixlog;
 mod leases;
 mod logs;
+mod owners;
 mod sqlite;
 mod topics;
 

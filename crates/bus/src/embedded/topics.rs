@@ -12,6 +12,7 @@ use ahash::{AHashMap, RandomState};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::owners::Owners;
 use crate::fields::{Fields, Members};
 use crate::topics::{Event, EventKind, Fence, PublishError, Snapshot};
 
@@ -38,6 +39,8 @@ struct State {
     members: Members,
     tracker: (u64, u64),
     record: u64,
+    /// Owners of single fields, where there are such.
+    owners: Option<Box<Owners>>,
     /// Set when ended: when the tombstone may go.
     tombstone: Option<Instant>,
     listeners: SmallVec<[Listener; 2]>,
@@ -145,6 +148,9 @@ impl Topics {
             let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
             part.retain(|_, topic| {
                 let mut state = lock(&topic.state);
+                if let Some(owners) = &mut state.owners {
+                    owners.sweep(now);
+                }
                 let over = state.tombstone.is_some_and(|until| until <= now);
                 let unused = state.seq == 0 && state.listeners.is_empty();
                 state.gone = over || unused;
@@ -229,6 +235,11 @@ impl TopicPublisher {
                 }
                 state.record = version;
                 state.tracker = state.tracker.max((assignment, 0));
+            }
+            Fence::Member { lease } => {
+                if !state.owners.get_or_insert_default().admit(fields, lease) {
+                    return Err(PublishError::Fenced);
+                }
             }
         }
         let created = state.seq == 0;

@@ -26,6 +26,8 @@ pub enum ErrorCode {
     Ended,
     /// The record was changed by someone else, or is in a state that forbids this.
     Conflict,
+    /// Something was asked for by road, and no file of roads is loaded that holds the place.
+    NoRoads,
     /// Asked too often.
     RateLimited,
     /// The house is still waking up.
@@ -43,7 +45,7 @@ impl ErrorCode {
     pub fn http_status(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::Invalid => 422,
+            Self::Invalid | Self::NoRoads => 422,
             Self::TooMany | Self::TooLarge => 413,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,

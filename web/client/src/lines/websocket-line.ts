@@ -34,6 +34,9 @@ export class WebSocketLine implements Line {
   readonly #retries = new Map<string, Timer>();
   readonly #topicOfAlias = new Map<number, string>();
   readonly #topics = new Set<string>();
+  /** Asked for and left in this turn of the page: told in one message each, as messages are counted. */
+  readonly #wanted = new Set<string>();
+  readonly #unwanted = new Set<string>();
   #socket: WebSocketLike | undefined;
   #heartbeat_ms = DEFAULT_HEARTBEAT_MS;
   #welcomed = false;
@@ -55,13 +58,17 @@ export class WebSocketLine implements Line {
 
   add(topic: string): void {
     this.#topics.add(topic);
-    if (this.#welcomed) this.#subscribe([topic]);
+    this.#unwanted.delete(topic);
+    this.#wanted.add(topic);
+    this.#tellSoon();
   }
 
   remove(topic: string): void {
     this.#topics.delete(topic);
     this.#retries.get(topic)?.disarm();
-    if (this.#welcomed) this.#send({ type: 'unsubscribe', topics: [topic] });
+    this.#wanted.delete(topic);
+    this.#unwanted.add(topic);
+    this.#tellSoon();
   }
 
   resubscribe(topic: string): void {
@@ -137,6 +144,8 @@ export class WebSocketLine implements Line {
     if (this.#welcomed) return; // the answer to a renewal
     this.#welcomed = true;
     this.#events.onOpen();
+    this.#wanted.clear();
+    this.#unwanted.clear();
     if (this.#topics.size > 0) this.#subscribe([...this.#topics]);
   }
 
@@ -177,6 +186,19 @@ export class WebSocketLine implements Line {
     if (topic === undefined || !this.#topics.has(topic)) return;
     if (isLast(frame)) this.#topics.delete(topic);
     this.#events.onFrame(topic, frame);
+  }
+
+  #tellSoon(): void {
+    // The first of a turn speaks for all of them.
+    if (this.#welcomed && this.#wanted.size + this.#unwanted.size === 1) queueMicrotask(() => this.#tell());
+  }
+
+  #tell(): void {
+    if (this.#over || !this.#welcomed) return;
+    if (this.#unwanted.size > 0) this.#send({ type: 'unsubscribe', topics: [...this.#unwanted] });
+    if (this.#wanted.size > 0) this.#subscribe([...this.#wanted]);
+    this.#unwanted.clear();
+    this.#wanted.clear();
   }
 
   #subscribe(topics: string[]): void {

@@ -1,0 +1,43 @@
+import { age } from '@wayfare/client';
+import type { Courier } from './townsfolk.js';
+
+/** Fixes come every half a minute from those who wait; who is older than two of them may be anywhere. */
+export const OLD_MS = 90_000;
+
+export const STATUS: Record<string, string> = { available: 'Free', busy: 'Busy', finishing: 'Finishing' };
+
+export function isOld(courier: Courier, now_ms: number): boolean {
+  return now_ms - courier.t_ms > OLD_MS;
+}
+
+export function speedText(courier: Courier): string {
+  if (courier.standing) return 'standing';
+  return `${Math.round((courier.speed_mps ?? 0) * 3.6)} km/h`;
+}
+
+export function ageText(courier: Courier, now_ms: number): string {
+  return age(courier.t_ms, now_ms);
+}
+
+export function vehicleText(courier: Courier): string {
+  const vehicle = String(courier.vehicle);
+  return vehicle === 'foot' ? 'On foot' : vehicle.charAt(0).toUpperCase() + vehicle.slice(1);
+}
+
+/** What is in view, in one sentence. */
+export function summaryText(shows: 'couriers' | 'numbers', couriers: readonly Courier[], total: number): string {
+  if (shows === 'numbers') return total === 0 ? 'No courier in view.' : `${total} ${plural(total)} in view. Come closer to see each.`;
+  if (couriers.length === 0) return 'No courier in view.';
+  const count = (status: string) => couriers.filter((courier) => courier.status === status).length;
+  const parts = [
+    [count('available'), 'free'],
+    [count('busy'), 'busy'],
+    [count('finishing'), 'finishing'],
+  ] as const;
+  const told = parts.filter(([number]) => number > 0).map(([number, word]) => `${number} ${word}`);
+  return `${couriers.length} ${plural(couriers.length)} in view: ${told.join(', ')}.`;
+}
+
+function plural(number: number): string {
+  return number === 1 ? 'courier' : 'couriers';
+}
