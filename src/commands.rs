@@ -1,8 +1,11 @@
 //! What the command line can do, a file each.
 
 pub mod demo;
+pub mod eval;
 pub mod fixes;
 pub mod key;
 pub mod log;
 pub mod replay;
+pub mod roads;
+pub mod route;
 pub mod serve;

@@ -67,7 +67,8 @@ impl House {
         let atlas = tokio::task::spawn_blocking(move || Atlas::open(maps)).await?.context("roads.files")?;
 
         // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
-        let (api, first_key) = Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone()).await?;
+        let (api, first_key) =
+            Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone(), Arc::clone(&atlas)).await?;
         let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
         let ingest = Ingest::start(
             config.ingest()?,

@@ -32,6 +32,14 @@ enum Command {
     Replay(commands::replay::Options),
     /// Print the fixes that are kept of a driver.
     Fixes(commands::fixes::Options),
+    /// Build a roads file from an OpenStreetMap extract, or tell what is in one.
+    #[command(subcommand)]
+    Roads(commands::roads::Options),
+    /// Print the quickest way between two places.
+    Route(commands::route::Options),
+    /// Measure how good arrivals, free-flow times and matches are, on recorded trips.
+    #[command(subcommand)]
+    Eval(commands::eval::Options),
     /// Make another service key, if the first was lost. The house may be running.
     Key,
     /// Print a documented sample of the configuration.
@@ -40,10 +48,17 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Config) = arguments.command {
-        // A reader like `head` may have enough before the end.
-        let _ = std::io::stdout().write_all(Config::sample().as_bytes());
-        return Ok(());
+    // What needs no house.
+    match arguments.command {
+        Some(Command::Config) => {
+            // A reader like `head` may have enough before the end.
+            let _ = std::io::stdout().write_all(Config::sample().as_bytes());
+            return Ok(());
+        }
+        Some(Command::Roads(options)) => return commands::roads::run(options),
+        Some(Command::Route(options)) => return commands::route::run(&options),
+        Some(Command::Eval(options)) => return commands::eval::run(&options),
+        _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     commands::log::start(&config.log)?;
@@ -55,7 +70,7 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
             Some(Command::Key) => commands::key::run(config).await,
-            Some(Command::Config) => Ok(()),
+            Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
         }
     })
 }

@@ -11,6 +11,7 @@ use wayfare_wire::topic::PHASES_LOG;
 use crate::House;
 use crate::db::{self, DatabaseError};
 use crate::outbox::{self, Cause};
+use crate::records::arrival::{self, Arrival, Forecast, ForecastTuple};
 use crate::records::trip;
 
 /// Where reading goes on, in the database: moved in the same transaction as the records.
@@ -26,6 +27,9 @@ struct Found {
     assignment: u64,
     phase: String,
     at_ms: i64,
+    /// With an arrival: what had been foreseen.
+    #[serde(default)]
+    forecasts: Vec<ForecastTuple>,
 }
 
 /// Folds until told to stop.
@@ -76,6 +80,13 @@ async fn fold(house: &House, page: &LogPage) -> Result<(), DatabaseError> {
         };
         let Some(phase) = Phase::from_code(&found.phase) else { continue };
         let Some(mut trip) = trip::by_id_in(&mut write, &found.trip.to_string()).await? else { continue };
+        if !found.forecasts.is_empty() {
+            let forecasts = found.forecasts.into_iter().map(Forecast::from).collect();
+            let (trip, driver, arrived_ms) = (found.trip, trip.driver, found.at_ms);
+            arrival::keep(&mut write, &Arrival { trip, driver, assignment: found.assignment, arrived_ms, forecasts })
+                .await?;
+            arrival::forget(&mut write, wayfare_bus::now_ms() - house.config.arrivals_keep_ms).await?;
+        }
         let was_picked_up = trip.is_picked_up();
         if !trip.follow(found.assignment, phase, found.at_ms) {
             continue;

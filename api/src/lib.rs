@@ -16,6 +16,7 @@ mod permissions;
 mod project;
 mod records;
 mod relay;
+mod route_json;
 mod routes;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::sync::watch;
+use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
 use wayfare_net::bucket::{Buckets, Rate};
 use wayfare_net::origin::AllowedOrigins;
@@ -34,6 +36,7 @@ pub use db::DatabaseError;
 pub use issue::{FirstKey, issue_service_key};
 pub use openapi::document as openapi_document;
 pub use permissions::{TABLE as PERMISSIONS, allowed};
+pub use route_json::route_geojson;
 
 /// Bus topic with the public keys of tokens: a field per key id, its value the key in base64url.
 pub const KEYS_TOPIC: &str = "keys";
@@ -50,6 +53,8 @@ pub struct ApiConfig {
     pub streets: Option<PathBuf>,
     /// Style URL of a basemap that pages use in place of the streets.
     pub basemap_style_url: Option<String>,
+    /// How long it is remembered how well arrivals were foreseen, milliseconds.
+    pub arrivals_keep_ms: i64,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
 }
@@ -64,6 +69,8 @@ pub(crate) struct House {
     pub origins: AllowedOrigins,
     /// Between those who write and the relay.
     pub news: News,
+    /// Roads, and how fast they are now.
+    pub atlas: Arc<Atlas>,
     /// Where all drivers are.
     pub town: nearby::Town,
     /// Tries at what is not there, per bearer.
@@ -93,13 +100,14 @@ impl Api {
         bus: Bus,
         verifier: Arc<Verifier>,
         origins: AllowedOrigins,
+        atlas: Arc<Atlas>,
     ) -> Result<(Self, Option<FirstKey>), DatabaseError> {
         let db = db::Database::open(&config.database).await?;
         let signer = issue::signing_key(&db).await?;
         verifier.add_key(signer.kid(), signer.public_base64url());
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
         let (news, town) = (News::default(), nearby::Town::default());
-        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, town, misses });
+        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, atlas, town, misses });
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;

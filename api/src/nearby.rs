@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 use wayfare_bus::{Bus, Event, EventKind, Name, Subscriber};
-use wayfare_engine::{DriverIndex, MapCell, Nearest, Position};
+use wayfare_engine::{DriverIndex, Knowledge, MapCell, Millis, Nearest, Position, Room, Vehicle};
 use wayfare_wire::messages::area::AreaMarker;
 use wayfare_wire::topic::AREAS_TOPIC;
 use wayfare_wire::{ErrorBody, ErrorCode, Topic, ids};
@@ -214,14 +214,36 @@ impl From<&Nearest> for NearDriver {
     }
 }
 
-/// Ranks drivers by the time they need by road to `to`, shortest first: `duration_s` and `distance_m` are then those of the road.
+/// Ranks drivers by the time they need by road to `to`, shortest first: `duration_s` and `distance_m` are then those of the road. Drivers
+/// whom no road leads there are left out.
 ///
 /// # Errors
 /// [`ErrorCode::NoRoads`]: no file of roads is loaded that holds the place.
-pub fn by_road(to: Position, _near: Vec<NearDriver>) -> Result<Vec<NearDriver>, ErrorBody> {
-    let place = format!("{:.5}, {:.5}", to.lat_deg(), to.lon_deg());
-    let text = format!("no file of roads is loaded that holds {place}: ask with by=air");
-    Err(ErrorBody::new(ErrorCode::NoRoads, text).field("by"))
+pub fn by_road(
+    knowledge: &Knowledge,
+    to: Position,
+    near: Vec<NearDriver>,
+    now: Millis,
+) -> Result<Vec<NearDriver>, ErrorBody> {
+    if !Vehicle::ALL.iter().any(|vehicle| knowledge.city(to, *vehicle).is_some()) {
+        let place = format!("{:.5}, {:.5}", to.lat_deg(), to.lon_deg());
+        let text = format!("no file of roads is loaded that holds {place}: ask with by=air");
+        return Err(ErrorBody::new(ErrorCode::NoRoads, text).field("by"));
+    }
+    let start = |driver: &NearDriver| {
+        let place = Position::new(driver.lat, driver.lon).unwrap_or(to);
+        (place, Vehicle::from_code(&driver.vehicle).unwrap_or_default())
+    };
+    let starts: Vec<(Position, Vehicle)> = near.iter().map(start).collect();
+    let legs = knowledge.legs_to(to, &starts, now, &Room::default());
+    let ranked = near.into_iter().zip(legs).filter_map(|(driver, leg)| {
+        let leg = leg?;
+        let tenths = |value: f64| (value * 10.0).round() / 10.0;
+        Some(NearDriver { distance_m: tenths(leg.distance_m), duration_s: Some(tenths(leg.drive_s)), ..driver })
+    });
+    let mut ranked: Vec<NearDriver> = ranked.collect();
+    ranked.sort_by(|a, b| a.duration_s.unwrap_or(f64::MAX).total_cmp(&b.duration_s.unwrap_or(f64::MAX)));
+    Ok(ranked)
 }
 
 #[cfg(test)]

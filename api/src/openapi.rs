@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{drivers, fences, nearby, pages, stores, tokens, trips};
+use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tokens, trips};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,6 +14,7 @@ use crate::routes::{drivers, fences, nearby, pages, stores, tokens, trips};
         fences::create, fences::list, fences::read, fences::replace, fences::delete,
         drivers::create, drivers::list, drivers::read, drivers::update, drivers::revoke,
         nearby::nearby,
+        roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,

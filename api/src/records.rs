@@ -1,5 +1,6 @@
 //! The records as they are stored and shown, and the rules by which they change.
 
+pub mod arrival;
 pub mod driver;
 pub mod fence;
 pub mod store;

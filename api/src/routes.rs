@@ -1,9 +1,11 @@
 //! The HTTP API.
 
+pub mod arrivals;
 pub mod drivers;
 pub mod fences;
 pub mod nearby;
 pub mod pages;
+pub mod roads;
 pub mod stores;
 pub mod tokens;
 pub mod trips;
@@ -30,6 +32,10 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
         .route("/v1/nearby", get(nearby::nearby))
+        .route("/v1/route", get(roads::route))
+        .route("/v1/traffic", get(roads::traffic))
+        .route("/v1/arrivals", get(arrivals::list))
+        .route("/v1/arrivals/summary", get(arrivals::summary))
         .route("/v1/trips", post(trips::create).get(trips::list))
         .route("/v1/trips/{id}", get(trips::read).patch(trips::update))
         .route("/v1/trips/{id}/assign", post(trips::assign))

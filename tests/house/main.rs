@@ -22,3 +22,4 @@ mod kill;
 mod limits;
 mod nearby;
 mod rights;
+mod roads;

@@ -80,7 +80,7 @@ pub async fn nearby(
     house.town.drivers()?.nearest(from, most, &filter, &mut found);
     let mut drivers: Vec<NearDriver> = found.drivers.iter().map(NearDriver::from).collect();
     if road {
-        drivers = by_road(from, drivers)?;
+        drivers = by_road(&house.atlas.knowledge(), from, drivers, Millis(wayfare_bus::now_ms()))?;
         drivers.truncate(k as usize);
     }
     Ok(Json(Nearby { by: if road { "road" } else { "air" }, drivers }))

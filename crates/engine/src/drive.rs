@@ -97,17 +97,57 @@ impl Knowledge {
         let on_roads = self.city(from, vehicle).and_then(|city| {
             let goal = city.network.goal(to).filter(|_| city.reach.contains(to))?;
             let label = Label::new(&city.network, &city.metric, goal);
-            let starts = city.network.starts(from, None);
-            let costs = starts.iter().map(|start| {
-                let end = room.with(|_, climb| label.from_end_of(&city.network, &city.metric, start.street, climb));
-                label.from(&city.network, &city.metric, *start, end)
-            });
-            let best = costs.filter(|cost| !cost.is_far()).min_by_key(|cost| cost.ms)?;
-            let access_m = label.goal.access_m;
-            let way = Way { ms: best.ms, length_m: f64::from(best.dm) / 10.0, access_m, setting_out: 1.0 };
-            Some(self.on_roads(&way, vehicle, at))
+            self.leg_over(city, &label, from, vehicle, at, room)
         });
         on_roads.unwrap_or_else(|| self.straight(from, to, vehicle, at))
+    }
+
+    /// The estimate of a way on roads that takes `ms` by a city's metric, begun at `at` from standing.
+    #[must_use]
+    pub fn estimate(&self, ms: u32, length_m: f64, access_m: f32, vehicle: Vehicle, at: Millis) -> LegEstimate {
+        self.on_roads(&Way { ms, length_m, access_m, setting_out: 1.0 }, vehicle, at)
+    }
+
+    /// Drives of many to one place, by road only; `None` where there is no way. A label for each profile and some 15 us a driver.
+    #[must_use]
+    pub fn legs_to(
+        &self,
+        to: Position,
+        starts: &[(Position, Vehicle)],
+        at: Millis,
+        room: &Room,
+    ) -> Vec<Option<LegEstimate>> {
+        let mut labels: [Option<Option<Label>>; 3] = Default::default();
+        let one = |(from, vehicle): &(Position, Vehicle)| {
+            let city = self.city(*from, *vehicle).filter(|city| city.reach.contains(to))?;
+            let label = labels[Profile::of(*vehicle) as usize].get_or_insert_with(|| {
+                let goal = city.network.goal(to)?;
+                Some(Label::new(&city.network, &city.metric, goal))
+            });
+            self.leg_over(city, label.as_ref()?, *from, *vehicle, at, room)
+        };
+        starts.iter().map(one).collect()
+    }
+
+    /// The drive to a label's goal from the street nearest to a place, in whichever direction is quicker.
+    fn leg_over(
+        &self,
+        city: &City,
+        label: &Label,
+        from: Position,
+        vehicle: Vehicle,
+        at: Millis,
+        room: &Room,
+    ) -> Option<LegEstimate> {
+        let starts = city.network.starts(from, None);
+        let costs = starts.iter().map(|start| {
+            let end = room.with(|_, climb| label.from_end_of(&city.network, &city.metric, start.street, climb));
+            label.from(&city.network, &city.metric, *start, end)
+        });
+        let best = costs.filter(|cost| !cost.is_far()).min_by_key(|cost| cost.ms)?;
+        let way =
+            Way { ms: best.ms, length_m: f64::from(best.dm) / 10.0, access_m: label.goal.access_m, setting_out: 1.0 };
+        Some(self.on_roads(&way, vehicle, at))
     }
 
     pub(crate) fn on_roads(&self, way: &Way, vehicle: Vehicle, at: Millis) -> LegEstimate {

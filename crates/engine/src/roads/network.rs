@@ -187,6 +187,15 @@ impl Network {
         if street.against { points.rev().map(place).collect() } else { points.map(place).collect() }
     }
 
+    /// Where a street begins; the North Pole if there is no such street.
+    #[must_use]
+    pub fn start_of(&self, id: StreetId) -> Position {
+        let Some(street) = self.street(id) else { return Position::NORTH_POLE };
+        let range = self.shape(street.shape);
+        let [lat, lon] = self.points[if street.against { range.end - 1 } else { range.start }];
+        super::geometry::position(lat, lon)
+    }
+
     /// The place `offset_m` metres along a street; its end if there is no more of it.
     #[must_use]
     pub fn place(&self, id: StreetId, offset_m: f32) -> Position {
