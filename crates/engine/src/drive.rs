@@ -99,7 +99,7 @@ impl Knowledge {
             let label = Label::new(&city.network, &city.metric, goal);
             self.leg_over(city, &label, from, vehicle, at, room)
         });
-        on_roads.unwrap_or_else(|| self.straight(from, to, vehicle, at))
+        on_roads.unwrap_or_else(|| self.straight(from, to, vehicle, 1.0, at))
     }
 
     /// The estimate of a way on roads that takes `ms` by a city's metric, begun at `at` from standing.
@@ -162,13 +162,23 @@ impl Knowledge {
     }
 
     /// Straight line times detour at the vehicle's speed, with the factors of the cells on the line.
-    pub(crate) fn straight(&self, from: Position, to: Position, vehicle: Vehicle, at: Millis) -> LegEstimate {
+    pub(crate) fn straight(
+        &self,
+        from: Position,
+        to: Position,
+        vehicle: Vehicle,
+        setting_out: f32,
+        at: Millis,
+    ) -> LegEstimate {
         let plain = self.straight.leg(from, to, vehicle);
         let profile = Profile::of(vehicle);
         let learned = self.learner.of(profile);
         let evidence = learned.speeds.evidence_s(at) > 0.0;
         let factor = if evidence { SpeedField::factor(self.log_on_line(from, to, profile, at)) } else { 1.0 };
-        let model_s = plain.drive_s as f32 * factor;
+        // Of what the plain estimate has for starting and stopping, the start is behind whoever has got away.
+        let start_stop_s = plain.drive_s as f32 - self.straight.moving_s(from.distance_m(to), vehicle) as f32;
+        let behind_s = start_stop_s * START_S / (START_S + STOP_S) * (1.0 - setting_out);
+        let model_s = (plain.drive_s as f32 - behind_s) * factor;
         let calibration = &learned.calibration[0];
         let mut estimate = calibration.estimate(at, model_s);
         if calibration.arrivals() == 0 {

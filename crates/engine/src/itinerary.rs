@@ -212,8 +212,8 @@ impl Itinerary {
                 knowledge.on_roads(&Way { setting_out, ..way }, vehicle, at)
             }
             None => {
-                self.watch.setting_out(stop, marker.position);
-                knowledge.straight(marker.position, to, vehicle, at)
+                let setting_out = self.watch.setting_out(stop, marker.position);
+                knowledge.straight(marker.position, to, vehicle, setting_out, at)
             }
         }
     }
