@@ -75,6 +75,7 @@ impl Driving {
         }
         let (matched, confirmed) = room.with(|matching, _| self.matcher.step(&city.network, &sight, matching));
         self.matched = matched;
+        effects.extend(confirmed.map(Effect::Confirmed));
         match confirmed {
             Some(confirmed) if !at_stop => self.learn_on_road(&confirmed, city, vehicle, effects),
             _ => self.piece = None,

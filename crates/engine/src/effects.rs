@@ -1,7 +1,7 @@
 //! What the engine tells its caller: plain facts, to be carried out in order.
 
 use crate::learn::Lesson;
-use crate::roads::Matched;
+use crate::roads::{Confirmed, Matched};
 use crate::{Eta, FenceKind, Fix, Forecast, GeofenceId, Millis, Phase, Position, TripId, Verdict};
 
 /// One thing that follows from a fix, a plan or the passing of time.
@@ -56,6 +56,8 @@ pub enum Effect {
         /// When the last accepted fix was received, or the first trip became live if there was none since.
         since: Millis,
     },
+    /// Where on the road the driver was two fixes ago, now that it is certain. Where it is by the newest fix stands in [`Marker::road`].
+    Confirmed(Confirmed),
     /// Something was found out about driving, for the [`crate::learn::Learner`].
     Lesson(Lesson),
     /// A trip reached its drop-off, and these arrivals had been foreseen on the way, oldest first.

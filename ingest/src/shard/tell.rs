@@ -29,7 +29,11 @@ impl State {
                 Effect::Eta { .. } => news.etas = true,
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
-                Effect::Judged { .. } | Effect::Lesson(_) | Effect::Outcome { .. } | Effect::Fence { .. } => {}
+                Effect::Judged { .. }
+                | Effect::Confirmed(_)
+                | Effect::Lesson(_)
+                | Effect::Outcome { .. }
+                | Effect::Fence { .. } => {}
             }
         }
         if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {

@@ -1,0 +1,135 @@
+//! The evaluations on real maps and real trips, where they are: with tolerances wide enough that only a defect breaks them.
+//!
+//! `WAYFARE_DATA` names the folder (default `../shared/data` beside the project). Where it is missing these tests say so and evaluate a
+//! generated town, in which every answer is known.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wayfare_engine::Position;
+use wayfare_engine::roads::{Extract, Network, OsmNode, OsmWay, Profile};
+use wayfare_eval::{
+    Point, StaticRow, Trace, evaluate_arrivals, evaluate_match, evaluate_static, read_reference_ways, read_static,
+    read_trips,
+};
+
+fn data(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("WAYFARE_DATA")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let file = folder.join(name);
+    if file.exists() {
+        return Some(file);
+    }
+    eprintln!("there is no {}: evaluating a generated town", file.display());
+    None
+}
+
+fn built(extract: &str) -> Option<Arc<Network>> {
+    let city = wayfare_atlas::build_city(&data(extract)?, &[Profile::Car], None, |_| ()).unwrap();
+    Some(Arc::new(Network::decode(&city.bytes).unwrap()))
+}
+
+/// Avenues 400 m and streets 200 m apart, all at 50 km/h, in the country.
+fn grid() -> Arc<Network> {
+    let mut extract = Extract::new();
+    let tags = [("highway", "tertiary"), ("maxspeed", "50")];
+    let id = |x: i64, y: i64| 1_000 + x * 100 + y;
+    for line in 0..20_i64 {
+        let along: Vec<i64> = (0..20).map(|at| id(line, at)).collect();
+        let across: Vec<i64> = (0..20).map(|at| id(at, line)).collect();
+        extract.add_way(&OsmWay { id: 10 + line, nodes: &along, tags: &tags });
+        extract.add_way(&OsmWay { id: 50 + line, nodes: &across, tags: &tags });
+    }
+    for x in 0..20 {
+        for y in 0..20 {
+            let place = place(x as f64 * 400.0, y as f64 * 200.0);
+            extract.add_node(&OsmNode { id: id(x, y), lat_e7: place.lat_e7(), lon_e7: place.lon_e7(), tags: &[] });
+        }
+    }
+    let order = wayfare_atlas::nested_dissection;
+    Arc::new(Network::build(&extract, Profile::Car, "generated", 0, order).unwrap().0)
+}
+
+fn place(east_m: f64, north_m: f64) -> Position {
+    Position::new(41.0, -8.0).unwrap().offset(east_m, north_m)
+}
+
+/// Vehicles that drive north along an avenue at 8 m/s, one every 40 s, with a point every 15 s.
+fn drives() -> Vec<Trace> {
+    let drive = |number: i64| {
+        let point = |step: i64| Point {
+            t_s: 1_400_000_000 + number * 40 + step * 15,
+            place: place((number % 18) as f64 * 400.0 + 3.0, 100.0 + step as f64 * 120.0),
+        };
+        Trace { id: number.to_string(), points: (0..28).map(point).collect() }
+    };
+    (0..120).map(drive).collect()
+}
+
+#[track_caller]
+fn check(what: &str, value: Option<f64>, range: std::ops::RangeInclusive<f64>) {
+    let value = value.unwrap_or_else(|| panic!("{what}: there is no such row"));
+    assert!(range.contains(&value), "{what} is {value}, not in {range:?}");
+}
+
+#[test]
+fn free_flow_times_agree_with_the_reference() {
+    for (city, worst_median, least_within) in [("monaco", 0.09, 0.84), ("porto", 0.08, 0.93)] {
+        let (network, rows) = match (built(&format!("{city}.osm.pbf")), data(&format!("eta-reference-{city}.csv"))) {
+            (Some(network), Some(file)) => (network, read_static(&std::fs::read_to_string(file).unwrap()).unwrap()),
+            _ => {
+                let row = |x: i32| StaticRow {
+                    id: x.to_string(),
+                    origin: place(f64::from(x) * 400.0, 30.0),
+                    destination: place(f64::from(x) * 400.0, 3_030.0),
+                    reference_m: 3_000.0,
+                    // 50 km/h, and a crossing among equals every 200 m.
+                    reference_s: 3_000.0 / 13.9 + 14.0 * 2.0,
+                };
+                (grid(), (1..18).map(row).collect())
+            }
+        };
+        let (report, predictions) = evaluate_static(&network, &rows);
+        println!("{}", report.markdown());
+        assert_eq!(predictions.lines().count(), rows.len() + 1, "every pair has a way");
+        check("median error", report.get("time", "median error"), 0.0..=worst_median);
+        check("within 20 %", report.get("time", "within 20 %"), least_within..=1.0);
+    }
+}
+
+#[test]
+fn matches_and_arrivals_of_real_trips_are_good() {
+    let real = (|| {
+        let (network, trips) = (built("porto.osm.pbf")?, data("porto-taxi-trips.csv")?);
+        let reference = std::fs::read_to_string(data("porto-taxi-matched-points.csv")?).unwrap();
+        let traces = read_trips(&std::fs::read_to_string(trips).unwrap()).unwrap();
+        Some((network, traces, read_reference_ways(&reference).unwrap()))
+    })();
+    let Some((network, traces, reference)) = real else {
+        let network = grid();
+        let (report, _) = evaluate_arrivals(Some(Arc::clone(&network)), &drives());
+        println!("{}", report.markdown());
+        check("MAPE", report.get("second half, at 25 %", "MAPE"), 0.0..=0.15);
+        let ways = drives().into_iter().flat_map(|trace| {
+            let way = 10 + trace.id.parse::<i64>().unwrap() % 18;
+            (0..trace.points.len()).map(move |index| ((trace.id.clone(), index), way)).collect::<Vec<_>>()
+        });
+        let (report, _) = evaluate_match(&network, &drives(), &ways.collect());
+        check("two fixes later", report.get("two fixes later", "agreement"), 0.95..=1.0);
+        return;
+    };
+    let (report, _) = evaluate_match(&network, &traces[..150], &reference);
+    println!("{}", report.markdown());
+    check("newest fix", report.get("newest fix", "agreement"), 0.90..=1.0);
+    check("two fixes later", report.get("two fixes later", "agreement"), 0.95..=1.0);
+    // The first half of the night: enough to learn, and quick.
+    let (report, predictions) = evaluate_arrivals(Some(network), &traces[..250]);
+    println!("{}", report.markdown());
+    assert!(predictions.starts_with("trace,fraction,at_t,remaining_s,low_s,high_s\n"));
+    check("MAPE at the start", report.get("second half, at 0 %", "MAPE"), 0.0..=0.30);
+    check("bias at the start", report.get("second half, at 0 %", "bias"), -0.20..=0.10);
+    check("within 2 min at half way", report.get("second half, at 50 %", "within 2 min"), 0.70..=1.0);
+    check("coverage", report.get("all, at 25 %", "coverage of 80 %"), 0.70..=0.90);
+}
