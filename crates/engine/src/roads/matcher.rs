@@ -339,23 +339,26 @@ impl Matcher {
             let (taken, place) = (r.time("match")?, r.option("match", |r| r.position("match"))?);
             let mut hypotheses = SmallVec::new();
             for _ in 0..r.count("match", BEAM)? {
-                hypotheses.push(Hypothesis {
-                    street: r.count("match", u32::MAX as usize)? as u32,
-                    offset_m: r.f32("match")?,
-                    cost: r.f32("match")?,
-                    way_m: r.f32("match")?,
-                    free_ms: r.count("match", u32::MAX as usize)? as u32,
-                    back: r.u8()?,
-                });
+                let street = r.count("match", u32::MAX as usize)? as u32;
+                let [offset_m, cost, way_m] = [r.f32("match")?, r.f32("match")?, r.f32("match")?];
+                // No drive writes others, and sums over them would leave the numbers behind.
+                let sane = (0.0..1e7).contains(&offset_m) && (0.0..1e3).contains(&cost) && (0.0..1e7).contains(&way_m);
+                if !sane {
+                    return Err(RestoreError::Invalid { field: "match" });
+                }
+                let free_ms = r.count("match", u32::MAX as usize)? as u32;
+                hypotheses.push(Hypothesis { street, offset_m, cost, way_m, free_ms, back: r.u8()? });
             }
             layers.push(Layer { taken, place, hypotheses });
         }
         Ok(Self { network, layers })
     }
 
-    /// Whether every street it names exists: a checkpoint may be older than the roads file.
+    /// Whether every place it names exists: a checkpoint may be older than the roads file.
     pub(crate) fn fits(&self, network: &Network) -> bool {
-        let exists = |one: &Hypothesis| (one.street as usize) < network.streets.len();
+        let exists = |one: &Hypothesis| {
+            network.streets.get(one.street as usize).is_some_and(|street| one.offset_m <= street.length_m)
+        };
         self.network == network.content_hash() && self.layers.iter().all(|layer| layer.hypotheses.iter().all(exists))
     }
 }

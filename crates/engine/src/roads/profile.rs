@@ -428,7 +428,7 @@ mod tests {
             [(36.0, 36.0), (17.0, 17.0), (5.0, 5.0)],
         );
         check(&[("highway", "footway"), ("access", "yes")], [SHUT, (5.0, 5.0), (5.0, 5.0)]);
-        check(&[("highway", "residential"), ("bicycle", "dismount")], [(30.0, 30.0), (5.0, 5.0), (5.0, 5.0)]);
+        check(&[("highway", "residential"), ("bicycle", "dismount")], [(36.0, 36.0), (5.0, 5.0), (5.0, 5.0)]);
     }
 
     #[test]
