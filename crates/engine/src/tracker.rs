@@ -238,7 +238,7 @@ impl Tracker {
             return RouteChange::Same;
         }
         let start = Start { street: matched.street, offset_m: matched.offset_m };
-        let goal = city.network.goal(next.plan.position);
+        let goal = city.goal(next.plan.position);
         let Some(route) = goal.and_then(|goal| city.network.route(&city.metric, start, &goal)) else {
             return if self.following.end() { RouteChange::Gone } else { RouteChange::Same };
         };
