@@ -264,7 +264,7 @@ mod tests {
     fn a_block_that_contradicts_itself_is_refused_or_read_in_part_and_never_a_panic() {
         let good = [header(&[]), block(&[1, 2, 3], ("highway", "primary"))].concat();
         // The way's key becomes a number far beyond the table: a way without tags is no road.
-        let mut bytes = good.clone();
+        let mut bytes = good;
         let keys = bytes.windows(3).rposition(|window| window == [0x12, 1, 1]).unwrap();
         bytes[keys + 2] = 0x7f;
         assert_eq!(read(&bytes).unwrap().0.stats().ways, 0);

@@ -259,7 +259,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
             let at = r.f32("length")?;
             // From 0 up, and some length in the end; positive, so that NaN falls on the refusing side.
             let grows = if index == 0 { at == 0.0 } else { at >= last_m && at < 1e7 };
-            if !grows || index + 1 == count && !(at > 0.0) {
+            if !grows || index + 1 == count && at <= 0.0 {
                 return Err(InvalidRoads::Nonsense { part: "length" });
             }
             along_m.push(at);
