@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn jam() -> Vec<Lesson> {
-        let pace = Pace { at: now(), kind: RoadKind::Air, cell: 0x8839_2346_03ff_fff, log_ratio: 0.8, weight_s: 30.0 };
+        let pace = Pace { at: now(), kind: RoadKind::Air, cell: 0x0883_9234_603f_ffff, log_ratio: 0.8, weight_s: 30.0 };
         vec![Lesson::Pace(Profile::Car, pace); 100]
     }
 

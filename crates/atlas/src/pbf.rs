@@ -3,6 +3,7 @@
 //! Reading twice keeps in memory what is on a road only; an extract is mostly houses.
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use osmpbf::{BlobDecode, BlobReader, PrimitiveBlock, RelMemberType};
 use wayfare_engine::roads::{Extract, OsmNode, OsmRelation, OsmWay, RelationMember};
@@ -30,6 +31,12 @@ pub enum InvalidExtract {
         /// What the reader found.
         source: osmpbf::Error,
     },
+    /// Whole, but it names strings or numbers that it does not have.
+    #[error("the extract contradicts itself (after {blocks} good blocks); fetch it again")]
+    Contradiction {
+        /// Blocks read before.
+        blocks: u64,
+    },
     /// It asks for what we cannot read.
     #[error("the extract needs the feature {0:?}, which is not supported; use an ordinary extract")]
     Feature(String),
@@ -44,7 +51,7 @@ const FEATURES: [&str; 4] = ["OsmSchema-V0.6", "DenseNodes", "HistoricalInformat
 /// Reads an extract; `open` is called twice. `progress` is told how many blocks were read, of both passes.
 ///
 /// # Errors
-/// [`InvalidExtract`], with the place in the file where it ended.
+/// [`InvalidExtract`], with the place in the file where it ended. What was taken before is lost with it.
 pub fn read_extract<R: Read + Send>(
     open: impl Fn() -> std::io::Result<R>,
     mut progress: impl FnMut(u64),
@@ -85,7 +92,9 @@ fn for_each_block(
                 header.writing_program().unwrap_or_default().clone_into(&mut info.program);
             }
             BlobDecode::OsmData(block) => {
-                take(&block);
+                // The reader indexes by what the block says, and panics where that is not there.
+                catch_unwind(AssertUnwindSafe(|| take(&block)))
+                    .map_err(|_| InvalidExtract::Contradiction { blocks })?;
                 blocks += 1;
             }
             BlobDecode::Unknown(_) => {}
@@ -139,6 +148,169 @@ fn take_nodes(block: &PrimitiveBlock, extract: &mut Extract) {
             tags.extend(node.tags());
             let (lat_e7, lon_e7) = (node.decimicro_lat(), node.decimicro_lon());
             extract.add_node(&OsmNode { id: node.id(), lat_e7, lon_e7, tags: &tags });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+    use wayfare_engine::roads::{BuildError, Network, Profile};
+
+    /// A field of a protobuf message that holds bytes.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2][..], &varint(content.len() as u64), content].concat()
+    }
+
+    fn number(number: u8, value: u64) -> Vec<u8> {
+        [&[number << 3][..], &varint(value)].concat()
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+        out
+    }
+
+    fn zigzag(values: &[i64]) -> Vec<u8> {
+        let mut last = 0;
+        let each = values.iter().flat_map(|value| {
+            let step = value.wrapping_sub(std::mem::replace(&mut last, *value));
+            varint((step << 1 ^ step >> 63) as u64)
+        });
+        each.collect()
+    }
+
+    fn blob(kind: &str, raw: &[u8]) -> Vec<u8> {
+        let content = field(1, raw);
+        let header = [field(1, kind.as_bytes()), number(3, content.len() as u64)].concat();
+        [&(header.len() as u32).to_be_bytes()[..], &header, &content].concat()
+    }
+
+    fn header(features: &[&str]) -> Vec<u8> {
+        blob("OSMHeader", &features.iter().flat_map(|feature| field(4, feature.as_bytes())).collect::<Vec<_>>())
+    }
+
+    /// One block: dense nodes on a line 100 m apart, and a way over them with one tag.
+    fn block(nodes: &[i64], tag: (&str, &str)) -> Vec<u8> {
+        let strings = [&b""[..], tag.0.as_bytes(), tag.1.as_bytes()];
+        let table: Vec<u8> = strings.iter().flat_map(|string| field(1, string)).collect();
+        let lat: Vec<i64> = nodes.iter().map(|id| id.saturating_mul(9_000).saturating_add(411_500_000)).collect();
+        let lon: Vec<i64> = nodes.iter().map(|_| -86_100_000).collect();
+        let dense = [field(1, &zigzag(nodes)), field(8, &zigzag(&lat)), field(9, &zigzag(&lon))].concat();
+        let way = [number(1, 7), field(2, &[1]), field(3, &[2]), field(8, &zigzag(nodes))].concat();
+        let group = field(2, &[field(2, &dense), field(3, &way)].concat());
+        blob("OSMData", &[field(1, &table), group].concat())
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Extract, SourceInfo), InvalidExtract> {
+        read_extract(|| Ok(bytes), |_| {})
+    }
+
+    fn build(extract: &Extract) -> Result<Network, BuildError> {
+        let order = |places: &[[i32; 2]], _: &[[u32; 2]]| (0..places.len() as u32).collect();
+        Network::build(extract, Profile::Car, "", 0, order).map(|(network, _)| network)
+    }
+
+    #[test]
+    fn ways_and_their_nodes_are_read() {
+        let bytes = [header(&["OsmSchema-V0.6", "DenseNodes"]), block(&[1, 2, 3], ("highway", "primary"))].concat();
+        let (extract, _) = read(&bytes).unwrap();
+        assert_eq!((extract.stats().ways, extract.stats().nodes, extract.stats().nodes_missing), (1, 3, 0));
+        let network = build(&extract).unwrap();
+        assert_eq!(network.streets().len(), 2);
+        assert!((network.streets()[0].length_m - 200.0).abs() < 1.0);
+    }
+
+    #[track_caller]
+    fn check_refused(bytes: &[u8], sentence: &str) {
+        let refused = read(bytes).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.starts_with(sentence), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_extract_is_refused_in_a_sentence() {
+        let good = [header(&["DenseNodes"]), block(&[1, 2, 3], ("highway", "primary"))].concat();
+        check_refused(b"", "the extract holds no block of data");
+        check_refused(&header(&[]), "the extract holds no block of data");
+        check_refused(
+            b"<?xml version=\"1.0\"?><osm></osm>",
+            "the extract is damaged or no .osm.pbf file (after 0 good blocks)",
+        );
+        check_refused(&good[..good.len() - 9], "the extract is damaged or no .osm.pbf file (after 0 good blocks)");
+        let twice = [&good[..], &block(&[4, 5], ("highway", "primary"))].concat();
+        check_refused(&twice[..twice.len() - 9], "the extract is damaged or no .osm.pbf file (after 1 good blocks)");
+        let foreign = [header(&["DenseNodes", "Teleportation"]), good].concat();
+        check_refused(
+            &foreign,
+            "the extract needs the feature \"Teleportation\", which is not supported; use an ordinary extract",
+        );
+    }
+
+    #[test]
+    fn an_extract_without_roads_says_so() {
+        let (extract, _) = read(&[header(&[]), block(&[1, 2, 3], ("building", "yes"))].concat()).unwrap();
+        let refused = build(&extract).unwrap_err().to_string();
+        assert_eq!(refused, "the extract has no roads for profile car: 1 ways were read");
+    }
+
+    #[test]
+    fn a_block_that_contradicts_itself_is_refused_or_read_in_part_and_never_a_panic() {
+        let good = [header(&[]), block(&[1, 2, 3], ("highway", "primary"))].concat();
+        // The way's key becomes a number far beyond the table: a way without tags is no road.
+        let mut bytes = good;
+        let keys = bytes.windows(3).rposition(|window| window == [0x12, 1, 1]).unwrap();
+        bytes[keys + 2] = 0x7f;
+        assert_eq!(read(&bytes).unwrap().0.stats().ways, 0);
+        // Nodes whose differences add up to more than a number holds.
+        let far = i64::MAX / 3;
+        let far =
+            [header(&[]), block(&[1, 2], ("highway", "primary")), block(&[far, -far, far], ("highway", "primary"))];
+        let read_far = read(&far.concat());
+        let contradiction = "the extract contradicts itself (after 1 good blocks); fetch it again";
+        assert!(read_far.map(|_| ()).map_or_else(|error| error.to_string() == contradiction, |()| true));
+    }
+
+    /// Real extracts, where there are any.
+    #[test]
+    fn real_extracts_are_read_and_cut_ones_refused() {
+        let folder =
+            std::env::var_os("WAYFARE_DATA").map_or_else(|| PathBuf::from("../../../shared/data"), PathBuf::from);
+        for (name, least) in [("monaco.osm.pbf", 1_000), ("porto.osm.pbf", 20_000)] {
+            let Ok(bytes) = std::fs::read(folder.join(name)) else {
+                eprintln!("no {name} in {}: only generated extracts are read", folder.display());
+                continue;
+            };
+            let (extract, source) = read(&bytes).unwrap();
+            assert!(extract.stats().ways > least && !source.program.is_empty(), "{:?} {source:?}", extract.stats());
+            let cut = read(&bytes[..bytes.len() / 2]).map(|_| ()).unwrap_err();
+            assert!(matches!(cut, InvalidExtract::Damaged { .. }), "{cut}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(
+            noise in prop::collection::vec(any::<u8>(), 0..200), spoil in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let _ = read(&noise);
+            let _ = read(&[header(&[]), blob("OSMData", &noise)].concat());
+            let mut bytes = [header(&["DenseNodes"]), block(&[1, 2, 3], ("highway", "primary"))].concat();
+            for (index, byte) in spoil {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok((extract, _)) = read(&bytes) {
+                let _ = build(&extract);
+            }
         }
     }
 }

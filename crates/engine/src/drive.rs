@@ -35,6 +35,11 @@ impl City {
         let reach = network.bounds().widened(MARGIN_M);
         Self { network, metric, reach }
     }
+
+    /// A place as a goal, if it lies in the city: what lies beyond is no walk from its last street.
+    pub(crate) fn goal(&self, place: Position) -> Option<Goal> {
+        if self.reach.contains(place) { self.network.goal(place) } else { None }
+    }
 }
 
 /// What is known of driving: a value that is replaced as a whole, twice a minute, while trackers go on with the one before.
@@ -95,7 +100,7 @@ impl Knowledge {
     #[must_use]
     pub fn leg(&self, from: Position, to: Position, vehicle: Vehicle, at: Millis, room: &Room) -> LegEstimate {
         let on_roads = self.city(from, vehicle).and_then(|city| {
-            let goal = city.network.goal(to).filter(|_| city.reach.contains(to))?;
+            let goal = city.goal(to)?;
             let label = Label::new(&city.network, &city.metric, goal);
             self.leg_over(city, &label, from, vehicle, at, room)
         });
@@ -267,7 +272,7 @@ pub(crate) fn leg_from(
                 kept.take().filter(|kept| kept.network == network.content_hash() && kept.label.goal.place == to);
             let goal: Goal = match former {
                 Some(former) => former.label.goal,
-                None => network.goal(to)?,
+                None => city.goal(to)?,
             };
             let label = Label::new(network, metric, goal);
             kept.insert(KeptLabel { network: network.content_hash(), label, end: None })

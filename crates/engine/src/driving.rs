@@ -4,7 +4,7 @@ use crate::bytes::{Reader, Writer};
 use crate::drive::{City, Knowledge, Room};
 use crate::geo::Unit;
 use crate::learn::{Lesson, Pace, RoadKind, cell_for_speeds};
-use crate::roads::{Confirmed, Matched, Matcher, Profile, Sight};
+use crate::roads::{Confirmed, Matched, Matcher, Profile, Sight, StreetId};
 use crate::{Effect, Fix, Millis, Position, RestoreError, Vehicle};
 
 /// A lesson is given when so much free driving is behind it: shorter pieces are mostly noise, seconds.
@@ -65,12 +65,13 @@ impl Driving {
             return;
         };
         self.air = None;
+        let fits = self.matcher.fits(&city.network);
         // A parked phone's noise must not walk along the street.
-        if standing && self.matched.is_some() {
+        if standing && fits && self.matched.is_some() {
             return;
         }
         let sight = Sight { place: fix.position(), accuracy_m: fix.accuracy_m(), heading_deg, taken: fix.taken() };
-        if !self.matcher.fits(&city.network) {
+        if !fits {
             self.matcher = Matcher::default();
         }
         let (matched, confirmed) = room.with(|matching, _| self.matcher.step(&city.network, &sight, matching));
@@ -80,6 +81,13 @@ impl Driving {
             Some(confirmed) if !at_stop => self.learn_on_road(&confirmed, city, vehicle, effects),
             _ => self.piece = None,
         }
+    }
+
+    /// Forgets where the driver is on the road if that was another road network: the vehicle is another since, or the roads file is.
+    pub(crate) fn settle(&mut self, city: &City) {
+        let fits =
+            |matched: &Matched| self.matcher.fits(&city.network) && city.network.street(matched.street).is_some();
+        self.matched = self.matched.filter(fits);
     }
 
     fn learn_on_road(&mut self, confirmed: &Confirmed, city: &City, vehicle: Vehicle, effects: &mut Vec<Effect>) {
@@ -136,8 +144,14 @@ impl Driving {
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {
         self.matcher.save(w);
+        w.option(self.matched, |w, matched| {
+            w.uint(u64::from(matched.street.0));
+            w.position(matched.place);
+            let Matched { offset_m, bearing_deg, distance_m, confidence, .. } = matched;
+            [offset_m, bearing_deg, distance_m, confidence].into_iter().for_each(|number| w.f32(number));
+        });
         w.option(self.piece, |w, piece| {
-            w.int(piece.taken_ms);
+            w.uint(piece.taken_ms.unsigned_abs());
             w.uint(u64::from(piece.free_ms));
         });
         w.option(self.air, |w, (from, since, last)| {
@@ -147,13 +161,20 @@ impl Driving {
         });
     }
 
-    /// The newest match is found again with the next fix.
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let matcher = Matcher::load(r)?;
+        let matched = r.option("matched", |r| {
+            let street = StreetId(r.count("matched", u32::MAX as usize)? as u32);
+            let place = r.position("matched")?;
+            let [offset_m, bearing_deg] = [r.f32("matched")?, r.f32("matched")?];
+            let [distance_m, confidence] = [r.f32("matched")?, r.f32("matched")?];
+            Ok(Matched { street, offset_m, place, bearing_deg, distance_m, confidence })
+        })?;
         let piece = r.option("piece", |r| {
-            Ok(Piece { taken_ms: r.int("piece")?, free_ms: r.count("piece", u32::MAX as usize)? as u32 })
+            let taken_ms = r.count("piece", PARKED_MS as usize)? as i64;
+            Ok(Piece { taken_ms, free_ms: r.count("piece", u32::MAX as usize)? as u32 })
         })?;
         let air = r.option("piece", |r| Ok((r.position("piece")?, r.time("piece")?, r.time("piece")?)))?;
-        Ok(Self { matcher, matched: None, piece, air })
+        Ok(Self { matcher, matched, piece, air })
     }
 }

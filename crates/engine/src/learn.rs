@@ -67,7 +67,7 @@ impl Learner {
 
     /// Takes a lesson in. Below a microsecond.
     pub fn learn(&mut self, lesson: &Lesson) {
-        self.lessons += 1;
+        self.lessons = self.lessons.saturating_add(1);
         match lesson {
             Lesson::Pace(profile, pace) => self.profiles[*profile as usize].speeds.learn(pace),
             Lesson::Arrival(profile, arrival) => {

@@ -24,6 +24,9 @@ mod snap;
 mod tags;
 mod wave;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub use build::{BuildError, BuildStats};
 pub use class::RoadClass;
 pub use file::{InvalidRoads, ROADS_VERSION};

@@ -226,9 +226,10 @@ impl Tracker {
     /// What became of the line to the next stop. Call it when somebody looks at the trip: a line costs some 100 us to draw, and is
     /// drawn only when it is another than the last one.
     pub fn route_change(&mut self, world: &World<'_>) -> RouteChange {
+        let city = self.marker().and_then(|marker| world.knowledge.city(marker.position, self.vehicle));
+        city.iter().for_each(|city| self.driving.settle(city));
         let next = self.journey.next_stop().filter(|stop| stop.live.inside_since().is_none());
         let matched = self.driving.matched().copied();
-        let city = self.marker().and_then(|marker| world.knowledge.city(marker.position, self.vehicle));
         let (Some(next), Some(matched), Some(city)) = (next, matched, city) else {
             return if self.following.end() { RouteChange::Gone } else { RouteChange::Same };
         };
@@ -237,7 +238,7 @@ impl Tracker {
             return RouteChange::Same;
         }
         let start = Start { street: matched.street, offset_m: matched.offset_m };
-        let goal = city.network.goal(next.plan.position);
+        let goal = city.goal(next.plan.position);
         let Some(route) = goal.and_then(|goal| city.network.route(&city.metric, start, &goal)) else {
             return if self.following.end() { RouteChange::Gone } else { RouteChange::Same };
         };
@@ -375,6 +376,10 @@ impl Tracker {
         let fresh = |marker: &Marker| now.since_ms(marker.taken) <= limits.silence_ms;
         match self.marker().filter(fresh) {
             Some(marker) if forced || self.itinerary.is_due(now, &marker, limits) => {
+                if let Some(city) = world.knowledge.city(marker.position, self.vehicle) {
+                    self.driving.settle(city);
+                }
+                let marker = Marker { road: self.driving.matched().copied(), ..marker };
                 self.itinerary.refresh(now, &marker, self.vehicle, &mut self.journey, world, effects);
             }
             None if forced => Itinerary::end_finished(&mut self.journey, effects),

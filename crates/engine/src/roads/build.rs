@@ -185,7 +185,11 @@ impl Draft {
         let mut on_the_way = OnTheWay::default();
         for node in nodes_of(extract, way) {
             let Some((lat, lon)) = extract.places.get(node).copied() else {
-                // Outside the extract: the way ends here and may begin again later.
+                // Outside the extract: the way ends here, in a dead end, and may begin again later.
+                if let (Some(from), Some(end)) = (start, line.last().copied().filter(|_| line.len() >= 2)) {
+                    let to = self.fresh(end, NodeMarks::default());
+                    self.piece(&line, Piece { from, to, way: index, on_the_way });
+                }
                 (start, on_the_way) = (None, OnTheWay::default());
                 line.clear();
                 continue;
@@ -215,12 +219,6 @@ impl Draft {
             // Behind a barrier begins another world.
             start = Some(if barred { self.junction(*node, [lat, lon], marks, barred) } else { to });
             on_the_way = OnTheWay::default();
-        }
-        // The last node lay outside: what was left is a dead end.
-        if let (Some(from), true) = (start, line.len() >= 2) {
-            let end = line[line.len() - 1];
-            let to = self.fresh(end, NodeMarks::default());
-            self.piece(&line, Piece { from, to, way: index, on_the_way });
         }
     }
 

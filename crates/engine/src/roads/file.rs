@@ -83,7 +83,7 @@ impl From<RestoreError> for InvalidRoads {
 }
 
 /// Bytes before the checksummed part.
-const HEAD: usize = 8 + 2 + 8 + 8;
+pub(crate) const HEAD: usize = 8 + 2 + 8 + 8;
 
 impl Network {
     /// The network as bytes: 3 MB for a city of 60,000 junctions.
@@ -139,7 +139,7 @@ impl Network {
             w.uint(u64::from(street.tail));
             w.uint(u64::from(street.head));
             w.uint(u64::from(street.shape));
-            w.int(street.way - last_way);
+            w.int(street.way.wrapping_sub(last_way));
             last_way = street.way;
             w.uint(u64::from(street.drive_ms));
             w.uint(u64::from(street.penalty_ms));
@@ -210,6 +210,11 @@ impl Network {
         let text = (0..length).map(|_| r.u8()).collect::<Result<Vec<_>, _>>()?;
         let attribution = String::from_utf8(text).map_err(|_| InvalidRoads::Nonsense { part: "attribution" })?;
         let profile = Profile::from_number(r.u8()?).ok_or(InvalidRoads::Nonsense { part: "profile" })?;
+        let found = xxh3_64(&bytes[bytes.len() - r.left()..]);
+        if content_hash != found {
+            // What was matched and learned on other roads would be believed here.
+            return Err(InvalidRoads::Nonsense { part: "content hash" });
+        }
         let parts = decode_body(&mut r)?;
         r.finish()?;
         let mut network = Self::put_together(parts).map_err(|_| InvalidRoads::Nonsense { part: "order" })?;
@@ -227,7 +232,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
     let more = r.count("tails", COUNT_MOST)?;
     // Every one of them takes at least a byte: what is longer than the rest was never written.
     let least = junctions.saturating_mul(2) + streets.saturating_mul(8) + shapes.saturating_mul(13) + arcs + 2 * more;
-    if junctions == 0 || streets == 0 || least > r.left() {
+    if junctions == 0 || streets == 0 || shapes == 0 || least > r.left() {
         return Err(InvalidRoads::Nonsense { part: "counts" });
     }
     let mut last = [0_i64, 0];
@@ -254,7 +259,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
             let at = r.f32("length")?;
             // From 0 up, and some length in the end; positive, so that NaN falls on the refusing side.
             let grows = if index == 0 { at == 0.0 } else { at >= last_m && at < 1e7 };
-            if !grows || index + 1 == count && !(at > 0.0) {
+            if !grows || index + 1 == count && at <= 0.0 {
                 return Err(InvalidRoads::Nonsense { part: "length" });
             }
             along_m.push(at);
@@ -268,7 +273,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Parts, InvalidRoads> {
     for id in 0..streets as u32 {
         let below = |r: &mut Reader<'_>, most: usize| Ok::<u32, RestoreError>(r.count("street", most - 1)? as u32);
         let (tail, head, shape) = (below(r, junctions)?, below(r, junctions)?, below(r, shapes)?);
-        way = way.checked_add(r.int("way")?).ok_or(InvalidRoads::Nonsense { part: "way" })?;
+        way = way.wrapping_add(r.int("way")?);
         let (drive_ms, penalty_ms) = (r.count("time", 1_000_000_000)?, r.count("penalty", usize::from(u16::MAX))?);
         let class = RoadClass::from_number(r.u8()?).ok_or(InvalidRoads::Nonsense { part: "class" })?;
         let flags = r.u8()?;

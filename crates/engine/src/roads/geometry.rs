@@ -56,6 +56,12 @@ pub(crate) fn position(lat_e7: i32, lon_e7: i32) -> Position {
     Position::new(f64::from(lat_e7) / 1e7, f64::from(lon) / 1e7).unwrap_or(Position::NORTH_POLE)
 }
 
+/// The place at a share of the way from one point to a neighbouring one, over the antimeridian where that is the short way.
+pub(crate) fn between(a: [i32; 2], b: [i32; 2], share: f64) -> Position {
+    let part = |whole: i32| (f64::from(whole) * share).round() as i32;
+    position(a[0] + part(b[0].wrapping_sub(a[0])), lon_diff_e7(a[1], 0) + part(lon_diff_e7(b[1], a[1])))
+}
+
 /// A plane around a place: near it, degrees become metres by two factors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Near {

@@ -13,6 +13,8 @@ pub(crate) struct Hierarchy {
     /// Arcs upwards from `v`: `up_first[v]..up_first[v + 1]`, by rising head.
     pub(crate) up_first: Vec<u32>,
     pub(crate) up_head: Vec<u32>,
+    /// Depth of the head of each arc: what climbs look at, in the order in which they do.
+    pub(crate) up_depth: Vec<u16>,
     pub(crate) arc_tail: Vec<u32>,
     /// Arcs that end in `x`: `down_arcs[down_first[x]..down_first[x + 1]]`, by rising tail.
     pub(crate) down_first: Vec<u32>,
@@ -105,6 +107,7 @@ impl Hierarchy {
                 self.depth[v as usize] = self.depth[parent as usize].checked_add(1).ok_or(BadOrder)?;
             }
         }
+        self.up_depth = self.up_head.iter().map(|head| self.depth[*head as usize]).collect();
         Ok(())
     }
 
@@ -160,6 +163,7 @@ impl Hierarchy {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         let words = [&self.up_first, &self.up_head, &self.arc_tail, &self.down_first, &self.down_arcs, &self.of_road];
-        words.iter().map(|words| words.capacity() * 4).sum::<usize>() + self.depth.capacity() * 2
+        words.iter().map(|words| words.capacity() * 4).sum::<usize>()
+            + (self.depth.capacity() + self.up_depth.capacity()) * 2
     }
 }

@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 
+use super::hierarchy::Hierarchy;
 use super::metric::{Costs, FAR};
 use super::network::NONE;
 use super::{Candidate, Metric, Network, StreetId};
@@ -90,31 +91,51 @@ impl Chain {
             let (ms, dm) = (self.ms[depth], self.dm[depth]);
             let up = hierarchy.up(v);
             if ms < FAR {
-                for arc in up.clone() {
-                    let at = usize::from(hierarchy.depth[hierarchy.up_head[arc] as usize]);
-                    let there = ms + costs.ms[arc];
-                    if there < self.ms[at] {
-                        self.ms[at] = there;
-                        self.dm[at] = dm.saturating_add(costs.dm[arc]);
-                    }
-                }
+                self.relax(hierarchy, up.clone(), costs, Cost { ms, dm });
             }
             v = if up.is_empty() { NONE } else { hierarchy.up_head[up.start] };
         }
     }
 
-    /// The best meeting with another chain.
     #[inline]
-    fn meet(&self, network: &Network, other: &Self) -> Cost {
-        let Some(ancestor) = network.hierarchy.common_ancestor(self.junction, other.junction) else { return Cost::FAR };
-        let len = usize::from(network.hierarchy.depth[ancestor as usize]) + 1;
-        let (mut best, mut at) = (FAR, 0);
-        for (depth, (there, back)) in self.ms[..len].iter().zip(&other.ms[..len]).enumerate() {
-            if there + back < best {
-                (best, at) = (there + back, depth);
+    fn relax(&mut self, hierarchy: &Hierarchy, up: std::ops::Range<usize>, costs: &Costs, from: Cost) {
+        let arcs = hierarchy.up_depth[up.clone()].iter().zip(&costs.ms[up.clone()]).zip(&costs.dm[up]);
+        for ((depth, ms), dm) in arcs {
+            let (at, there) = (usize::from(*depth), from.ms + ms);
+            if there < self.ms[at] {
+                (self.ms[at], self.dm[at]) = (there, from.dm.saturating_add(*dm));
             }
         }
-        if best >= FAR { Cost::FAR } else { Cost { ms: best, dm: self.dm[at].saturating_add(other.dm[at]) } }
+    }
+
+    /// Climbs until nothing can better the best meeting with one of `others`, which have been climbed; gives that.
+    fn climb_to(&mut self, network: &Network, costs: &Costs, others: &[Self]) -> Cost {
+        let hierarchy = &network.hierarchy;
+        let mut meetings: SmallVec<[(&Self, usize, Cost); 2]> = SmallVec::new();
+        for other in others {
+            if let Some(ancestor) = hierarchy.common_ancestor(self.junction, other.junction) {
+                meetings.push((other, usize::from(hierarchy.depth[ancestor as usize]), Cost::FAR));
+            }
+        }
+        let (mut v, mut least) = (self.junction, FAR);
+        while v != NONE {
+            let depth = usize::from(hierarchy.depth[v as usize]);
+            let (ms, dm) = (self.ms[depth], self.dm[depth]);
+            let up = hierarchy.up(v);
+            // Most junctions on the way up lie farther than the goal.
+            if ms < FAR && ms <= least {
+                for (other, common, best) in &mut meetings {
+                    let whole = if depth <= *common { ms + other.ms[depth] } else { FAR };
+                    if whole < FAR && whole <= best.ms {
+                        *best = Cost { ms: whole, dm: dm.saturating_add(other.dm[depth]) };
+                        least = least.min(whole);
+                    }
+                }
+                self.relax(hierarchy, up.clone(), costs, Cost { ms, dm });
+            }
+            v = if up.is_empty() { NONE } else { hierarchy.up_head[up.start] };
+        }
+        meetings.into_iter().map(|(.., best)| best).min_by_key(|best| best.ms).unwrap_or(Cost::FAR)
     }
 }
 
@@ -173,9 +194,7 @@ impl Label {
         let climb = &mut room.0;
         climb.begin(network, street.head);
         climb.offer(network, street.head, Cost { ms: 0, dm: 0 });
-        climb.climb(network, &metric.up);
-        let costs = self.chains.iter().map(|chain| climb.meet(network, chain));
-        costs.min_by_key(|cost| cost.ms).unwrap_or(Cost::FAR)
+        climb.climb_to(network, &metric.up, &self.chains)
     }
 
     /// Cost from a place on a street; `from_end` is what [`Label::from_end_of`] said of that street.

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::geometry::angle_deg;
 use super::network::Network;
+use super::segments::SHAPES_MOST;
 use super::wave::{Entry, Reach, Wave};
 use super::{Candidate, StreetId};
 use crate::bytes::{Reader, Writer};
@@ -117,6 +118,21 @@ struct Hypothesis {
 
 const ALONE: u8 = u8::MAX;
 
+/// Streets near a fix: see [`Network::near`].
+const CANDIDATES: usize = 2 * SHAPES_MOST;
+/// More than sums of costs are rounded by, in nats.
+const ROUNDING: f32 = 0.01;
+
+/// A street near a fix, while its best predecessor is looked for.
+struct Wanted {
+    street: u32,
+    emission: f32,
+    /// The wave has been there.
+    entered: bool,
+    /// The best way to it without a junction.
+    stayed: Option<Hypothesis>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Layer {
     taken: Millis,
@@ -225,40 +241,59 @@ impl Matcher {
             };
             wave.leave(network, end, reach);
         }
-        if !last.hypotheses.is_empty() {
-            let is_wanted = |street: u32| found.iter().any(|candidate| candidate.street.0 == street);
-            wave.spread(network, reach, found.len(), is_wanted);
-        }
-        let mut hypotheses: SmallVec<[Hypothesis; 24]> = SmallVec::new();
-        for candidate in found.iter() {
-            let mut best = arrive(network, wave, candidate, reach);
+        let mut wanted: SmallVec<[Wanted; CANDIDATES]> = SmallVec::new();
+        wanted.extend(found.iter().map(|candidate| Wanted {
+            street: candidate.street.0,
+            emission: emission(sight, candidate),
+            entered: false,
+            stayed: None,
+        }));
+        // The wave charges every metre; a way shorter than the fixes are apart is as unlikely as one that is longer.
+        let whole = |one: &Hypothesis, emission: f32| {
+            one.cost + (emission + 2.0 * (straight_m - one.way_m).max(0.0) * reach.per_m)
+        };
+        let mut least = f32::INFINITY;
+        for (wanted, candidate) in wanted.iter_mut().zip(found.iter()) {
             for (source, hypothesis) in last.hypotheses.iter().enumerate() {
                 let stayed = stay(network, hypothesis, source as u8, candidate, reach);
-                if let Some(stayed) = stayed.filter(|stayed| best.is_none_or(|known| stayed.cost < known.cost)) {
-                    best = Some(stayed);
+                if let Some(stayed) = stayed.filter(|one| wanted.stayed.is_none_or(|known| one.cost < known.cost)) {
+                    wanted.stayed = Some(stayed);
                 }
             }
-            let alone = Hypothesis {
-                street: candidate.street.0,
-                offset_m: candidate.offset_m,
-                cost: 0.0,
-                way_m: 0.0,
-                free_ms: 0,
-                back: ALONE,
+            least = wanted.stayed.map_or(least, |one| least.min(whole(&one, wanted.emission)));
+        }
+        if !last.hypotheses.is_empty() {
+            // What cannot come within the beam any more need not be found.
+            let most = |wanted: &[Wanted], least: f32| {
+                let left = wanted.iter().filter(|one| !one.entered).map(|one| one.emission);
+                least + BEAM_COST - left.fold(f32::INFINITY, f32::min) + ROUNDING
             };
-            let joined = if last.hypotheses.is_empty() { Some(alone) } else { best };
-            // The wave charges every metre; a way shorter than the fixes are apart is as unlikely as one that is longer.
-            let short_m =
-                joined.map_or(0.0, |one| if one.back == ALONE { 0.0 } else { (straight_m - one.way_m).max(0.0) });
-            let cost = emission(sight, candidate) + 2.0 * short_m * reach.per_m;
-            hypotheses.extend(joined.map(|one| Hypothesis { cost: one.cost + cost, ..one }));
+            let mut allowed = most(&wanted, least);
+            wave.spread(network, reach, allowed, |entry| {
+                if let Some(at) = wanted.iter().position(|one| one.street == entry.street) {
+                    wanted[at].entered = true;
+                    let arrived = arrive(network, entry, &found[at], reach);
+                    least = least.min(whole(&arrived, wanted[at].emission));
+                    allowed = most(&wanted, least);
+                }
+                allowed
+            });
+        }
+        let mut hypotheses: SmallVec<[Hypothesis; CANDIDATES]> = SmallVec::new();
+        for (candidate, wanted) in found.iter().zip(&wanted) {
+            let arrived = wave.find(candidate.street.0).map(|entry| arrive(network, entry, candidate, reach));
+            let best = match (arrived, wanted.stayed) {
+                (Some(arrived), Some(stayed)) => Some(if stayed.cost < arrived.cost { stayed } else { arrived }),
+                (arrived, stayed) => arrived.or(stayed),
+            };
+            hypotheses.extend(best.map(|one| Hypothesis { cost: whole(&one, wanted.emission), ..one }));
         }
         if hypotheses.is_empty() {
             // Nothing leads here: a new beginning.
-            hypotheses.extend(found.iter().map(|candidate| Hypothesis {
+            hypotheses.extend(found.iter().zip(&wanted).map(|(candidate, wanted)| Hypothesis {
                 street: candidate.street.0,
                 offset_m: candidate.offset_m,
-                cost: emission(sight, candidate),
+                cost: wanted.emission,
                 way_m: 0.0,
                 free_ms: 0,
                 back: ALONE,
@@ -339,23 +374,26 @@ impl Matcher {
             let (taken, place) = (r.time("match")?, r.option("match", |r| r.position("match"))?);
             let mut hypotheses = SmallVec::new();
             for _ in 0..r.count("match", BEAM)? {
-                hypotheses.push(Hypothesis {
-                    street: r.count("match", u32::MAX as usize)? as u32,
-                    offset_m: r.f32("match")?,
-                    cost: r.f32("match")?,
-                    way_m: r.f32("match")?,
-                    free_ms: r.count("match", u32::MAX as usize)? as u32,
-                    back: r.u8()?,
-                });
+                let street = r.count("match", u32::MAX as usize)? as u32;
+                let [offset_m, cost, way_m] = [r.f32("match")?, r.f32("match")?, r.f32("match")?];
+                // No drive writes others, and sums over them would leave the numbers behind.
+                let sane = (0.0..1e7).contains(&offset_m) && (0.0..1e3).contains(&cost) && (0.0..1e7).contains(&way_m);
+                if !sane {
+                    return Err(RestoreError::Invalid { field: "match" });
+                }
+                let free_ms = r.count("match", u32::MAX as usize)? as u32;
+                hypotheses.push(Hypothesis { street, offset_m, cost, way_m, free_ms, back: r.u8()? });
             }
             layers.push(Layer { taken, place, hypotheses });
         }
         Ok(Self { network, layers })
     }
 
-    /// Whether every street it names exists: a checkpoint may be older than the roads file.
+    /// Whether every place it names exists: a checkpoint may be older than the roads file.
     pub(crate) fn fits(&self, network: &Network) -> bool {
-        let exists = |one: &Hypothesis| (one.street as usize) < network.streets.len();
+        let exists = |one: &Hypothesis| {
+            network.streets.get(one.street as usize).is_some_and(|street| one.offset_m <= street.length_m)
+        };
         self.network == network.content_hash() && self.layers.iter().all(|layer| layer.hypotheses.iter().all(exists))
     }
 }
@@ -381,18 +419,17 @@ fn emission(sight: &Sight, candidate: &Candidate) -> f32 {
 }
 
 /// The way to a candidate over junctions.
-fn arrive(network: &Network, wave: &Wave, candidate: &Candidate, reach: Reach) -> Option<Hypothesis> {
-    let entry = wave.find(candidate.street.0)?;
+fn arrive(network: &Network, entry: &Entry, candidate: &Candidate, reach: Reach) -> Hypothesis {
     let street = &network.streets[candidate.street.0 as usize];
     let share = candidate.offset_m / street.length_m;
-    Some(Hypothesis {
+    Hypothesis {
         street: candidate.street.0,
         offset_m: candidate.offset_m,
         cost: entry.cost + candidate.offset_m * reach.per_m,
         way_m: entry.way_m + candidate.offset_m,
         free_ms: entry.free_ms.saturating_add((street.drive_ms as f32 * share) as u32),
         back: entry.source,
-    })
+    }
 }
 
 /// The way to a candidate on the street of a hypothesis, without a junction between: on, or turned around.

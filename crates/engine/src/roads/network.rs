@@ -212,9 +212,8 @@ impl Network {
         let (a, b) = (self.points[range.start + after - 1], self.points[range.start + after]);
         let (from, to) = (lengths[after - 1], lengths[after]);
         let share = if to > from { f64::from((along - from) / (to - from)) } else { 0.0 };
-        let between = |a: i32, b: i32| a + ((f64::from(b) - f64::from(a)) * share).round() as i32;
         let bearing = super::geometry::bearing_deg(a, b);
-        let place = super::geometry::position(between(a[0], b[0]), between(a[1], b[1]));
+        let place = super::geometry::between(a, b, share);
         (place, if street.against { (bearing + 180.0) % 360.0 } else { bearing })
     }
 

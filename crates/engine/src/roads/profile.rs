@@ -282,10 +282,7 @@ impl Facts<'_> {
         if pushed && Profile::Foot.access(self.tags) == Some(false) {
             return None;
         }
-        let (mut forward, mut backward) = match self.directions(&["oneway:bicycle"]) {
-            Some(both) => both,
-            None => (true, true),
-        };
+        let (mut forward, mut backward) = self.directions(&["oneway:bicycle"]).unwrap_or((true, true));
         let contraflow = self.tags.0.iter().any(|(key, value)| {
             key.starts_with("cycleway")
                 && (value.starts_with("opposite") || key.ends_with(":oneway") && matches!(*value, "no" | "-1"))

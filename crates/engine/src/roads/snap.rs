@@ -2,6 +2,7 @@
 
 use super::geometry::angle_deg;
 use super::label::Goal;
+use super::network::NONE;
 use super::{Candidate, Network, Start};
 use crate::Position;
 
@@ -13,9 +14,12 @@ impl Network {
     fn nearest(&self, place: Position) -> Vec<Candidate> {
         let mut found = Vec::new();
         for radius_m in RADII_M {
-            self.near(place, radius_m, &mut found);
-            // What one cannot leave, or not reach, is no place to stop.
-            found.retain(|candidate| self.streets[candidate.street.0 as usize].core);
+            // What one cannot leave, or not reach, is no place to stop; however much of it is nearer, it must not hide the rest.
+            let is_core = |street: u32| street != NONE && self.streets[street as usize].core;
+            self.near_those(place, radius_m, &mut found, |shape| {
+                self.shape_streets[shape as usize].into_iter().any(is_core)
+            });
+            found.retain(|candidate| is_core(candidate.street.0));
             if let Some(nearest) = found.first().copied() {
                 let shape = self.streets[nearest.street.0 as usize].shape;
                 found.retain(|candidate| self.streets[candidate.street.0 as usize].shape == shape);

@@ -42,8 +42,18 @@ impl PartialOrd for Entry {
 
 impl Ord for Entry {
     /// The cheapest comes out of the heap first; of equals the lower street, so that runs repeat.
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        other.cost.total_cmp(&self.cost).then(other.street.cmp(&self.street)).then(other.source.cmp(&self.source))
+        other.key().cmp(&self.key())
+    }
+}
+
+impl Entry {
+    /// Cost, street and source in one number: costs are never below 0, so their bits are in their order.
+    #[inline]
+    fn key(&self) -> u128 {
+        debug_assert!(self.cost >= 0.0);
+        u128::from(self.cost.to_bits()) << 40 | u128::from(self.street) << 8 | u128::from(self.source)
     }
 }
 
@@ -90,19 +100,26 @@ impl Wave {
         let street = &network.streets[entry.street as usize];
         for next in network.leaving(street.head) {
             let back = if *next == street.reverse { reach.turn_back } else { 0.0 };
-            self.heap.push(Entry { street: *next, cost: entry.cost + reach.junction + back, ..entry });
+            // Whoever entered before did so at less.
+            if self.find(*next).is_none() {
+                self.heap.push(Entry { street: *next, cost: entry.cost + reach.junction + back, ..entry });
+            }
         }
     }
 
-    /// Spreads until `wanted` streets that `is_wanted` have been entered, or everything within reach.
+    /// Spreads while an entry that costs more than `entered` allows is not the cheapest, or over everything within reach. `entered` is told of
+    /// every entry, cheapest first, and says how much a further one may cost.
     pub(crate) fn spread(
         &mut self,
         network: &Network,
         reach: Reach,
-        mut wanted: usize,
-        is_wanted: impl Fn(u32) -> bool,
+        mut most: f32,
+        mut entered: impl FnMut(&Entry) -> f32,
     ) {
         while let Some(entry) = self.heap.pop() {
+            if entry.cost > most {
+                return;
+            }
             if self.find(entry.street).is_some() {
                 continue;
             }
@@ -110,11 +127,9 @@ impl Wave {
                 return;
             }
             self.insert(entry);
-            if is_wanted(entry.street) {
-                wanted -= 1;
-                if wanted == 0 {
-                    return;
-                }
+            most = entered(&entry);
+            if most < entry.cost {
+                return;
             }
             let street = &network.streets[entry.street as usize];
             let way_m = entry.way_m + street.length_m;

@@ -8,6 +8,7 @@ use crate::{
 use proptest::prelude::*;
 
 mod laws;
+mod on_roads;
 
 const NOON: i64 = 1_800_000_000_000;
 const DAY_MS: i64 = 86_400_000;
