@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wayfare_driver::{Driver, Fix, SendError};
+use wayfare_engine::Vehicle;
 
 use crate::clock::Clock;
 use crate::desk::{Desk, Free, Order};
@@ -24,6 +25,8 @@ const STANDING_MPS: f64 = 0.15;
 /// How a courier rides and speaks.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
+    /// What the courier rides.
+    pub vehicle: Vehicle,
     /// Speed on a free road, m/s.
     pub cruise_mps: f64,
     /// Fixes per second; `None`: as often as the server asks.
@@ -97,7 +100,7 @@ impl Courier {
     }
 
     async fn ride_to(&mut self, place: &Place) -> anyhow::Result<()> {
-        let route = self.town.route(&self.here, place);
+        let route = self.town.route(&self.here, place, self.manner.vehicle);
         let mut walk = Walk::new(&route, self.manner.cruise_mps, &mut self.random);
         let mut then = Instant::now();
         while !walk.is_done() {

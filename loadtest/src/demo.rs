@@ -166,6 +166,7 @@ async fn hire(
         desk: Arc::clone(desk),
         town: Arc::clone(town),
         manner: Manner {
+            vehicle,
             cruise_mps: cruise_mps * options.speedup.clamp(0.2, SPEEDUP_MAX),
             rate_hz: options.rate_hz,
             seed: random.u64(..),

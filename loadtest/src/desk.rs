@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
-use wayfare_engine::Phase;
+use wayfare_engine::{Phase, Vehicle};
 
 use crate::clock::Clock;
 use crate::rest::{NewTrip, Point, Rest, RestError};
@@ -140,7 +140,7 @@ impl Desk {
     }
 
     fn is_near(&self, here: &Place, store: usize) -> bool {
-        self.town.route(here, &self.town.stores[store]).length_m <= APPROACH_M
+        self.town.route(here, &self.town.stores[store], Vehicle::Bicycle).length_m <= APPROACH_M
     }
 
     /// Whether this order may be handed over now: not while it is the only one on its way to a customer, so that a visitor
@@ -236,7 +236,7 @@ impl Desk {
         let store = drawn.unwrap_or(0);
         let from = &self.town.stores[store];
         let fair = |home: &usize| {
-            let route = self.town.route(from, &self.town.homes[*home]);
+            let route = self.town.route(from, &self.town.homes[*home], Vehicle::Bicycle);
             WAY_M.contains(&route.length_m)
         };
         let drawn = (0..50).map(|_| random.usize(..self.town.homes.len())).find(fair);

@@ -1,15 +1,18 @@
-//! A made-up town: streets, a river with two bridges, a park, restaurants and homes. The same seed gives the same town.
+//! A town to work in: made up (streets, a river with two bridges, a park, restaurants and homes), or on a real map ([`MapOfTown`]). The same seed
+//! gives the same town.
 //!
-//! It lies in the open Atlantic, so that nobody takes it for a real place.
+//! A made-up town lies in the open Atlantic, so that nobody takes it for a real place.
 
 mod geojson;
 mod layout;
+mod mapped;
 mod names;
 mod route;
 
+pub use mapped::{MapOfTown, NoTown};
 pub use route::Route;
 
-use wayfare_engine::{LocalPlane, Position};
+use wayfare_engine::{LocalPlane, Position, Vehicle};
 
 /// To be shown on every map of a town.
 pub const ATTRIBUTION: &str = "Generated town, not a real place";
@@ -79,10 +82,22 @@ pub struct Street {
 pub struct Place {
     /// Name of the restaurant, or number and street.
     pub name: String,
-    /// Index of the piece of street it lies on.
-    pub street: usize,
-    /// How far along that piece, 0..=1.
-    pub along: f64,
+    /// Where it is.
+    pub spot: Spot,
+}
+
+/// Where an address is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Spot {
+    /// In a made-up town: on a piece of street, so far along it (0..=1).
+    OnStreet {
+        /// Index of the piece.
+        street: usize,
+        /// Share of it.
+        along: f64,
+    },
+    /// On a map.
+    At(Flat),
 }
 
 /// What an area is.
@@ -123,6 +138,8 @@ pub struct Town {
     /// For each junction: neighbours, and the piece of street that leads there.
     ways: Vec<Vec<(usize, usize)>>,
     plane: LocalPlane,
+    /// Real roads, where the town is on a map.
+    map: Option<MapOfTown>,
 }
 
 impl Town {
@@ -141,7 +158,16 @@ impl Town {
             homes: layout.homes,
             areas: layout.areas,
             plane: LocalPlane::at(centre),
+            map: None,
         }
+    }
+
+    /// A town on a real map: some of its restaurants, and homes along its named streets, chosen by the seed.
+    ///
+    /// # Errors
+    /// [`NoTown`]: nobody eats there, or nobody lives there.
+    pub fn on_map(map: MapOfTown, seed: u64) -> Result<Self, NoTown> {
+        mapped::settle(map, seed)
     }
 
     /// Where on Earth a place of the town would be.
@@ -153,8 +179,13 @@ impl Town {
     /// Where an address is, on the middle of its street.
     #[must_use]
     pub fn spot(&self, place: &Place) -> Flat {
-        let street = &self.streets[place.street];
-        self.junctions[street.from].towards(self.junctions[street.to], place.along)
+        match place.spot {
+            Spot::OnStreet { street, along } => {
+                let street = &self.streets[street];
+                self.junctions[street.from].towards(self.junctions[street.to], along)
+            }
+            Spot::At(at) => at,
+        }
     }
 
     /// Length of a piece of street in metres.
@@ -163,16 +194,22 @@ impl Town {
         self.junctions[street.from].distance_m(self.junctions[street.to])
     }
 
-    /// The best way from one address to another.
+    /// The best way from one address to another with a vehicle.
     #[must_use]
-    pub fn route(&self, from: &Place, to: &Place) -> Route {
-        route::find(self, from, to)
+    pub fn route(&self, from: &Place, to: &Place, vehicle: Vehicle) -> Route {
+        match &self.map {
+            Some(map) => map.route(self, from, to, vehicle),
+            None => route::find(self, from, to),
+        }
     }
 
     /// The town as a GeoJSON `FeatureCollection`, with its attribution as a member.
     #[must_use]
     pub fn geojson(&self) -> String {
-        geojson::write(self)
+        match &self.map {
+            Some(map) => geojson::write_map(self, map),
+            None => geojson::write(self),
+        }
     }
 }
 

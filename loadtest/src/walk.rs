@@ -43,14 +43,20 @@ impl Walk {
     /// A ride that has not begun. `cruise_mps`: speed on a free, straight road.
     #[must_use]
     pub fn new(route: &Route, cruise_mps: f64, random: &mut fastrand::Rng) -> Self {
-        let mut points = route.points.clone();
-        points.dedup();
+        let mut points = Vec::with_capacity(route.points.len());
+        let mut junctions = Vec::with_capacity(route.points.len());
+        for (point, junction) in route.points.iter().zip(&route.junctions) {
+            if points.last() != Some(point) {
+                points.push(*point);
+                junctions.push(*junction);
+            }
+        }
         let last = points.len() - 1;
         let passes = (0..points.len()).map(|index| {
             if index == 0 || index == last {
                 return (0.0, 0.0);
             }
-            if random.f64() < WAITS {
+            if junctions[index] && random.f64() < WAITS {
                 let (least, most) = WAIT_S;
                 return (0.0, least + (most - least) * random.f64());
             }
@@ -146,7 +152,7 @@ mod tests {
 
     fn ride(seed: u64, cruise_mps: f64) -> (Route, Vec<Pose>) {
         let town = Town::generate(seed);
-        let route = town.route(&town.stores[0], &town.homes[seed as usize]);
+        let route = town.route(&town.stores[0], &town.homes[seed as usize], wayfare_engine::Vehicle::Bicycle);
         let mut walk = Walk::new(&route, cruise_mps, &mut fastrand::Rng::with_seed(seed));
         let mut poses = vec![walk.pose()];
         while !walk.is_done() {
@@ -185,7 +191,8 @@ mod tests {
     #[test]
     fn a_sharp_turn_is_taken_slowly() {
         let flat = |east_m, north_m| Flat { east_m, north_m };
-        let route = Route { points: vec![flat(0.0, 0.0), flat(200.0, 0.0), flat(200.0, 200.0)], length_m: 400.0 };
+        let points = vec![flat(0.0, 0.0), flat(200.0, 0.0), flat(200.0, 200.0)];
+        let route = Route { points, junctions: vec![true; 3], length_m: 400.0 };
         // A seed that does not wait at the corner.
         let mut walk = Walk::new(&route, 10.0, &mut fastrand::Rng::with_seed(1));
         assert_eq!(walk.passes[1].1, 0.0);

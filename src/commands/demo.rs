@@ -2,6 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -10,9 +15,12 @@ use axum::routing::get;
 use clap::Args;
 use tokio::sync::watch;
 use wayfare::{Config, House, Recorder};
+use wayfare_atlas::{build_city, open_city, read_places};
+use wayfare_engine::City;
+use wayfare_engine::roads::Profile;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
 use wayfare_loadtest::rest::Rest;
-use wayfare_loadtest::town::Town;
+use wayfare_loadtest::town::{MapOfTown, Town};
 
 use super::serve::until_stopped;
 
@@ -28,13 +36,24 @@ pub struct Options {
     /// The town is made from this number.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Work in a real town: an OpenStreetMap extract (.osm.pbf). Couriers ride on its streets, from its restaurants.
+    #[arg(long)]
+    map: Option<PathBuf>,
 }
 
 /// Runs until stopped. The records live in a folder of their own, so that no real one is ever filled with play.
 pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     config.data.dir = config.data.dir.join("demo");
     std::fs::create_dir_all(&config.data.dir).context("cannot make the folder of the demo")?;
-    let town = Town::generate(options.seed);
+    let town = match &options.map {
+        Some(extract) => {
+            let (extract, folder, seed) = (extract.clone(), config.data.dir.clone(), options.seed);
+            let (town, roads) = tokio::task::spawn_blocking(move || mapped_town(&extract, &folder, seed)).await??;
+            config.roads.files = vec![roads];
+            town
+        }
+        None => Town::generate(options.seed),
+    };
     let streets = config.data.dir.join("streets.geojson");
     std::fs::write(&streets, town.geojson()).context("cannot write the streets of the demo")?;
     config.pages.streets = streets.display().to_string();
@@ -61,7 +80,10 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("The API, described:      {url}/docs/");
     println!("Metrics:                 {url}/metrics");
     println!("A service key:           {}", key.0);
-    println!("\nThe town is generated. Stop it with ctrl-c.");
+    match &options.map {
+        Some(extract) => println!("\nThe town is that of {}. Stop it with ctrl-c.", extract.display()),
+        None => println!("\nThe town is generated. Stop it with ctrl-c."),
+    }
 
     let demo = DemoOptions {
         couriers: usize::from(options.couriers),
@@ -98,4 +120,34 @@ async fn town_link(desk: Option<&Rest>) -> Response {
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
+}
+
+/// The town of an extract, and the file of its roads, which is built when the extract is new or has changed.
+fn mapped_town(extract: &Path, folder: &Path, seed: u64) -> anyhow::Result<(Town, PathBuf)> {
+    let name = || extract.display().to_string();
+    let about = std::fs::metadata(extract).with_context(name)?;
+    let changed_s = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let stem =
+        extract.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next()).unwrap_or("town");
+    let roads = folder.join(format!("{stem}-{:x}-{changed_s:x}.roads", about.len()));
+    if !roads.exists() {
+        println!("Building the roads of {} …", extract.display());
+        let built = build_city(extract, &Profile::ALL, None, |_| ()).with_context(name)?;
+        std::fs::write(&roads, built.bytes).context("cannot write the roads of the demo")?;
+    }
+    let networks = open_city(&roads, &[Profile::Car, Profile::Bicycle])?;
+    let places = read_places(|| File::open(extract).map(BufReader::new)).with_context(name)?;
+    let outline = |kind: &'static str, shapes: Vec<Vec<wayfare_engine::Position>>| {
+        shapes.into_iter().map(move |ring| (kind, ring))
+    };
+    let shapes =
+        outline("water", places.waters).chain(outline("park", places.greens)).chain(outline("block", places.buildings));
+    let map = MapOfTown {
+        name: stem.to_owned(),
+        cities: networks.into_iter().map(|network| City::new(Arc::new(network))).collect(),
+        eateries: places.eateries,
+        streets: places.streets,
+        shapes: shapes.collect(),
+    };
+    Ok((Town::on_map(map, seed).with_context(name)?, roads))
 }

@@ -7,8 +7,10 @@ mod live;
 mod metrics;
 mod order;
 mod pbf;
+mod places;
 
 pub use build::{BuildFailure, BuiltCity, Step, build_city, open_city};
 pub use live::{Atlas, AtlasConfig, OpenError};
 pub use order::nested_dissection;
 pub use pbf::{InvalidExtract, SourceInfo, read_extract};
+pub use places::{Places, read_places};

@@ -74,7 +74,7 @@ pub fn read_extract<R: Read + Send>(
     Ok((extract, info))
 }
 
-fn for_each_block(
+pub(crate) fn for_each_block(
     file: impl Read + Send,
     info: &mut SourceInfo,
     mut take: impl FnMut(&PrimitiveBlock),

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{ATTRIBUTION, AreaKind, Flat, Street, StreetKind, Town};
+use wayfare_engine::Position;
+use wayfare_engine::roads::{RoadClass, StreetId};
+
+use super::{ATTRIBUTION, AreaKind, Flat, MapOfTown, Street, StreetKind, Town};
 
 /// A `FeatureCollection`: areas first, so that they are drawn below the streets. Coordinates have six decimals (0.1 m).
 pub(super) fn write(town: &Town) -> String {
@@ -33,6 +36,45 @@ pub(super) fn write(town: &Town) -> String {
         .to_string()
 }
 
+/// A real town in the same form: outlines first, then every road once, paths below side streets below main roads.
+pub(super) fn write_map(town: &Town, map: &MapOfTown) -> String {
+    let place = |at: &Position| json!([rounded(at.lon_deg(), 1e5), rounded(at.lat_deg(), 1e5)]);
+    let mut features: Vec<Value> = Vec::new();
+    for (kind, ring) in &map.shapes {
+        let ring: Vec<Value> = ring.iter().map(place).collect();
+        features.push(json!({"type": "Feature", "properties": {"kind": kind},
+            "geometry": {"type": "Polygon", "coordinates": [ring]}}));
+    }
+    let mut roads: Vec<(bool, Value)> = Vec::new();
+    for network in map.cities.iter().map(|city| &city.network) {
+        for (number, street) in network.streets().iter().enumerate() {
+            let id = StreetId(number as u32);
+            // Each piece once; what cars share with bicycles is drawn as a road of cars.
+            let twice = network.reverse(id).is_some_and(|back| back < id);
+            let own = network.profile() == wayfare_engine::roads::Profile::Car || street.class >= RoadClass::Track;
+            if twice || !own {
+                continue;
+            }
+            let main = street.class <= RoadClass::Tertiary;
+            let line: Vec<Value> = network.line(id).iter().map(place).collect();
+            let kind = if main { "main" } else { "street" };
+            roads.push((
+                main,
+                json!({"type": "Feature", "properties": {"kind": kind},
+                "geometry": {"type": "LineString", "coordinates": line}}),
+            ));
+        }
+    }
+    roads.sort_by_key(|(main, _)| *main);
+    features.extend(roads.into_iter().map(|(_, road)| road));
+    json!({"type": "FeatureCollection", "attribution": map.attribution(), "name": town.name, "features": features})
+        .to_string()
+}
+
+fn rounded(degrees: f64, places: f64) -> f64 {
+    (degrees * places).round() / places
+}
+
 /// Pieces of the same street in one line, so that a map can write the name along it once.
 struct Run<'a> {
     first: &'a Street,
@@ -55,6 +97,5 @@ fn runs(streets: &[Street]) -> Vec<Run<'_>> {
 
 fn coordinates(town: &Town, at: Flat) -> Value {
     let position = town.position(at);
-    let rounded = |degrees: f64| (degrees * 1e6).round() / 1e6;
-    json!([rounded(position.lon_deg()), rounded(position.lat_deg())])
+    json!([rounded(position.lon_deg(), 1e6), rounded(position.lat_deg(), 1e6)])
 }

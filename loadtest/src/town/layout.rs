@@ -1,6 +1,6 @@
 //! How a town is laid out: an uneven grid, cut by a river that only two roads cross.
 
-use super::{Area, AreaKind, Flat, Place, Street, StreetKind, names};
+use super::{Area, AreaKind, Flat, Place, Spot, Street, StreetKind, names};
 
 /// Junctions along each side of the grid.
 const SIDE: usize = 13;
@@ -212,8 +212,10 @@ fn set_back(kind: AreaKind, corners: &[Flat]) -> Area {
 fn stores(random: &mut fastrand::Rng, streets: &[Street]) -> Vec<Place> {
     let mut open: Vec<usize> = (0..streets.len()).filter(|index| streets[*index].kind == StreetKind::Main).collect();
     random.shuffle(&mut open);
-    let place =
-        |(name, street): (&&str, usize)| Place { name: (*name).to_owned(), street, along: 0.3 + 0.4 * random.f64() };
+    let place = |(name, street): (&&str, usize)| Place {
+        name: (*name).to_owned(),
+        spot: Spot::OnStreet { street, along: 0.3 + 0.4 * random.f64() },
+    };
     names::STORES.iter().zip(open).map(place).collect()
 }
 
@@ -227,7 +229,7 @@ fn homes(random: &mut fastrand::Rng, streets: &[Street]) -> Vec<Place> {
         let along = 0.15 + 0.7 * random.f64();
         let number = 1 + random.usize(..12) + 12 * (streets[street].from % SIDE);
         let name = format!("{number} {}", streets[street].name);
-        homes.push(Place { name, street, along });
+        homes.push(Place { name, spot: Spot::OnStreet { street, along } });
     }
     homes
 }

@@ -3,22 +3,29 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Flat, Place, StreetKind, Town};
+use super::{Flat, Place, Spot, StreetKind, Town};
 
 /// A way through the town.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// From the start to the end, at least one point.
     pub points: Vec<Flat>,
+    /// Which of the points are junctions, where one may have to wait.
+    pub junctions: Vec<bool>,
     /// Its length in metres.
     pub length_m: f64,
 }
 
 impl Route {
     fn through(points: Vec<Flat>) -> Self {
+        let junctions = vec![true; points.len()];
+        Self::along(points, junctions)
+    }
+
+    pub(super) fn along(points: Vec<Flat>, junctions: Vec<bool>) -> Self {
         let steps = points.windows(2);
         let length_m = steps.map(|step| step[0].distance_m(step[1])).sum();
-        Self { points, length_m }
+        Self { points, junctions, length_m }
     }
 }
 
@@ -28,10 +35,13 @@ const SIDE_STREET: f64 = 1.15;
 /// Dijkstra's algorithm from both ends of the first street to both ends of the last.
 pub(super) fn find(town: &Town, from: &Place, to: &Place) -> Route {
     let (start, end) = (town.spot(from), town.spot(to));
-    if from.street == to.street {
+    let (Spot::OnStreet { street: begins, .. }, Spot::OnStreet { street: ends, .. }) = (from.spot, to.spot) else {
+        return Route::through(vec![start, end]);
+    };
+    if begins == ends {
         return Route::through(vec![start, end]);
     }
-    let (first, last) = (&town.streets[from.street], &town.streets[to.street]);
+    let (first, last) = (&town.streets[begins], &town.streets[ends]);
     let count = town.junctions.len();
     let (mut best_m, mut came_from) = (vec![f64::INFINITY; count], vec![None; count]);
     let mut open = BinaryHeap::new();

@@ -40,7 +40,7 @@ fn every_home_can_be_reached_from_every_store() {
         assert_eq!((town.stores.len(), town.homes.len()), (10, 120));
         for store in &town.stores {
             for home in &town.homes {
-                let route = town.route(store, home);
+                let route = town.route(store, home, Vehicle::Bicycle);
                 let (start, end) = (town.spot(store), town.spot(home));
                 assert_eq!(route.points.first(), Some(&start));
                 assert_eq!(route.points.last(), Some(&end));
@@ -54,7 +54,7 @@ fn every_home_can_be_reached_from_every_store() {
 #[test]
 fn routes_stay_on_streets() {
     let town = Town::generate(1);
-    let route = town.route(&town.stores[0], &town.homes[0]);
+    let route = town.route(&town.stores[0], &town.homes[0], Vehicle::Bicycle);
     let inner = &route.points[1..route.points.len() - 1];
     for step in inner.windows(2) {
         let joined = town.streets.iter().any(|street| {

@@ -1,0 +1,123 @@
+//! What else is in an extract, for a demonstration on a real map: where one eats, where streets have names, and shapes to draw.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use osmpbf::{PrimitiveBlock, Way};
+use wayfare_engine::Position;
+
+use crate::pbf::{InvalidExtract, SourceInfo, for_each_block};
+
+/// Places and shapes of an extract. In the order of the extract, so the same extract gives the same.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Places {
+    /// Restaurants, cafés and the like that have a name.
+    pub eateries: Vec<(String, Position)>,
+    /// Points in the middle of named streets where people live.
+    pub streets: Vec<(String, Position)>,
+    /// Outlines of houses.
+    pub buildings: Vec<Vec<Position>>,
+    /// Outlines of parks, gardens and woods.
+    pub greens: Vec<Vec<Position>>,
+    /// Outlines of lakes, basins and rivers.
+    pub waters: Vec<Vec<Position>>,
+}
+
+const EATERIES: [&str; 4] = ["restaurant", "cafe", "fast_food", "bar"];
+const HOMES_ON: [&str; 4] = ["residential", "tertiary", "secondary", "living_street"];
+/// Shapes of one kind that are kept.
+const SHAPES_MOST: usize = 30_000;
+
+/// What a way will become once its nodes are known.
+enum Wanted {
+    Eatery(String),
+    Street(String),
+    Building,
+    Green,
+    Water,
+}
+
+/// Reads places; `open` is called twice.
+///
+/// # Errors
+/// [`InvalidExtract`].
+pub fn read_places<R: Read + Send>(open: impl Fn() -> std::io::Result<R>) -> Result<Places, InvalidExtract> {
+    let (mut places, mut info) = (Places::default(), SourceInfo::default());
+    let mut wanted: Vec<(Wanted, Vec<i64>)> = Vec::new();
+    let mut nodes: HashMap<i64, Option<Position>> = HashMap::new();
+    for_each_block(open()?, &mut info, |block| {
+        for way in block.groups().flat_map(|group| group.ways().collect::<Vec<_>>()) {
+            if let Some(kind) = judge(&way) {
+                let refs: Vec<i64> = way.refs().collect();
+                nodes.extend(refs.iter().map(|node| (*node, None)));
+                wanted.push((kind, refs));
+            }
+        }
+    })?;
+    for_each_block(open()?, &mut info, |block| take_nodes(block, &mut nodes, &mut places))?;
+    for (kind, refs) in wanted {
+        let line: Vec<Position> = refs.iter().filter_map(|node| nodes.get(node).copied().flatten()).collect();
+        let Some(middle) = line.get(line.len() / 2).copied() else { continue };
+        match kind {
+            Wanted::Eatery(name) => places.eateries.push((name, middle)),
+            Wanted::Street(name) => places.streets.push((name, middle)),
+            Wanted::Building => push(&mut places.buildings, line),
+            Wanted::Green => push(&mut places.greens, line),
+            Wanted::Water => push(&mut places.waters, line),
+        }
+    }
+    Ok(places)
+}
+
+fn push(shapes: &mut Vec<Vec<Position>>, line: Vec<Position>) {
+    if line.len() >= 4 && shapes.len() < SHAPES_MOST {
+        shapes.push(line);
+    }
+}
+
+fn judge(way: &Way<'_>) -> Option<Wanted> {
+    let tags: HashMap<&str, &str> = way.tags().collect();
+    let named = || tags.get("name").map(|name| (*name).to_owned());
+    let is = |key: &str, values: &[&str]| tags.get(key).is_some_and(|value| values.contains(value));
+    if is("amenity", &EATERIES) {
+        return named().map(Wanted::Eatery);
+    }
+    if is("highway", &HOMES_ON) {
+        return named().map(Wanted::Street);
+    }
+    if tags.contains_key("building") {
+        return Some(Wanted::Building);
+    }
+    if is("leisure", &["park", "garden", "pitch"])
+        || is("landuse", &["grass", "forest", "cemetery"])
+        || is("natural", &["wood", "scrub"])
+    {
+        return Some(Wanted::Green);
+    }
+    (is("natural", &["water"]) || is("waterway", &["riverbank"])).then_some(Wanted::Water)
+}
+
+fn take_nodes(block: &PrimitiveBlock, nodes: &mut HashMap<i64, Option<Position>>, places: &mut Places) {
+    let mut take = |id: i64, lat: f64, lon: f64, eatery: Option<String>| {
+        let Ok(position) = Position::new(lat, lon) else { return };
+        if let Some(known) = nodes.get_mut(&id) {
+            *known = Some(position);
+        }
+        places.eateries.extend(eatery.map(|name| (name, position)));
+    };
+    fn eatery<'a>(tags: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+        let (mut eats, mut name) = (false, None);
+        for (key, value) in tags {
+            match key {
+                "amenity" => eats = EATERIES.contains(&value),
+                "name" => name = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        name.filter(|_| eats)
+    }
+    for group in block.groups() {
+        group.dense_nodes().for_each(|node| take(node.id(), node.lat(), node.lon(), eatery(node.tags())));
+        group.nodes().for_each(|node| take(node.id(), node.lat(), node.lon(), eatery(node.tags())));
+    }
+}

@@ -1,0 +1,129 @@
+//! A town on a real map: roads of the engine, restaurants and homes of the extract.
+
+use wayfare_engine::roads::Profile;
+use wayfare_engine::{City, LocalPlane, Position, Vehicle};
+
+use super::{Flat, Place, Route, Spot, Town};
+
+/// Restaurants and homes of the demonstration.
+const STORES: usize = 12;
+const HOMES: usize = 160;
+/// They lie within this distance of the middle of its restaurants, metres: couriers should meet.
+const REACH_M: f64 = 1_800.0;
+
+/// What is known of a real town.
+#[derive(Clone, Debug)]
+pub struct MapOfTown {
+    /// Its name, for the log.
+    pub name: String,
+    /// Roads, one network for each profile; those of cars and bicycles are used.
+    pub cities: Vec<City>,
+    /// Restaurants and the like, with their names.
+    pub eateries: Vec<(String, Position)>,
+    /// Middles of streets that have a name.
+    pub streets: Vec<(String, Position)>,
+    /// Outlines to be drawn: water, green and houses, with the word for each.
+    pub shapes: Vec<(&'static str, Vec<Position>)>,
+}
+
+/// Why a map makes no town.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTown {
+    /// Nowhere to fetch an order from.
+    #[error("the extract has no restaurant or café with a name near a road; choose one of a town")]
+    NoStores,
+    /// Nobody to bring it to.
+    #[error("the extract has no named street near its restaurants; choose one of a town")]
+    NoHomes,
+}
+
+pub(super) fn settle(map: MapOfTown, seed: u64) -> Result<Town, NoTown> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    // All vehicles must get there, and away again.
+    let reachable =
+        |at: &Position| map.cities.iter().all(|city| city.network.goal(*at).is_some_and(|goal| goal.access_m < 60.0));
+    let eateries: Vec<&(String, Position)> = map.eateries.iter().filter(|(_, at)| reachable(at)).collect();
+    let middle = middle(&eateries.iter().map(|(_, at)| *at).collect::<Vec<_>>()).ok_or(NoTown::NoStores)?;
+    let near = |at: &Position| at.distance_m(middle) < REACH_M;
+    let plane = LocalPlane::at(middle);
+    let spot = |at: Position| {
+        let (east_m, north_m) = plane.flat(at);
+        Spot::At(Flat { east_m, north_m })
+    };
+    let mut stores: Vec<Place> = eateries
+        .iter()
+        .filter(|(_, at)| near(at))
+        .map(|(name, at)| Place { name: name.clone(), spot: spot(*at) })
+        .collect();
+    random.shuffle(&mut stores);
+    stores.truncate(STORES);
+    let mut homes: Vec<Place> = map
+        .streets
+        .iter()
+        .filter(|(_, at)| near(at) && reachable(at))
+        .map(|(name, at)| Place { name: format!("{} {name}", 1 + random.usize(..40)), spot: spot(*at) })
+        .collect();
+    random.shuffle(&mut homes);
+    homes.truncate(HOMES);
+    if stores.is_empty() {
+        return Err(NoTown::NoStores);
+    }
+    if homes.is_empty() {
+        return Err(NoTown::NoHomes);
+    }
+    Ok(Town {
+        name: map.name.clone(),
+        junctions: Vec::new(),
+        streets: Vec::new(),
+        stores,
+        homes,
+        areas: Vec::new(),
+        ways: Vec::new(),
+        plane,
+        map: Some(map),
+    })
+}
+
+/// The place in the middle of most others: the median of each coordinate.
+fn middle(places: &[Position]) -> Option<Position> {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let lat = median(places.iter().map(|at| at.lat_deg()).collect())?;
+    let lon = median(places.iter().map(|at| at.lon_deg()).collect())?;
+    Position::new(lat, lon).ok()
+}
+
+impl MapOfTown {
+    /// Over roads from door to door; as the crow flies where no road leads there.
+    pub(super) fn route(&self, town: &Town, from: &Place, to: &Place, vehicle: Vehicle) -> Route {
+        let (start, end) = (town.spot(from), town.spot(to));
+        let profile = Profile::of(vehicle);
+        let over_roads = self.cities.iter().find(|city| city.network.profile() == profile).and_then(
+            |City { network, metric, .. }| {
+                let goal = network.goal(town.position(end))?;
+                let starts = network.starts(town.position(start), None);
+                let routes = starts.iter().filter_map(|start| network.route(metric, *start, &goal));
+                let route = routes.min_by_key(|route| route.ms)?;
+                let (line, begins) = network.route_line(&route);
+                let flat = |at: &Position| {
+                    let (east_m, north_m) = town.plane.flat(*at);
+                    Flat { east_m, north_m }
+                };
+                let mut points = vec![start];
+                points.extend(line.iter().map(flat));
+                points.push(end);
+                let mut junctions = vec![false; points.len()];
+                begins.iter().skip(1).for_each(|begin| junctions[begin + 1] = true);
+                Some(Route::along(points, junctions))
+            },
+        );
+        over_roads.unwrap_or_else(|| Route::along(vec![start, end], vec![false; 2]))
+    }
+
+    /// Whom the roads belong to.
+    pub(super) fn attribution(&self) -> &str {
+        self.cities.first().map_or("", |city| city.network.attribution())
+    }
+}
