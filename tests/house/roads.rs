@@ -210,3 +210,53 @@ async fn a_map_that_is_no_map_stops_the_start_with_a_sentence() {
     let said = House::refused(&[], &["roads", "build", &extract, "-o", &output]).await;
     assert!(said.contains("damaged") && said.contains("cut.osm.pbf"), "{said}");
 }
+
+/// The demo, ended when dropped.
+struct Demo(std::process::Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_demo_works_in_a_real_town() {
+    let data = std::env::var_os("WAYFARE_DATA").map_or_else(|| "../shared/data".into(), std::path::PathBuf::from);
+    let extract = data.join("monaco.osm.pbf");
+    if !extract.exists() {
+        eprintln!("there is no {}: the demo is tried in its generated town", extract.display());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wayfare"));
+    command.arg("demo").env("WAYFARE_DATA_DIR", folder.path()).env("WAYFARE_HTTP_LISTEN", "127.0.0.1:0");
+    if extract.exists() {
+        command.arg("--map").arg(&extract);
+    }
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let _demo = Demo(child);
+    let reading = tokio::task::spawn_blocking(move || {
+        let url = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches('/').to_owned())
+        });
+        // What it prints later is read away: a full pipe would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        url.unwrap()
+    });
+    let url = tokio::time::timeout(std::time::Duration::from_secs(120), reading).await.unwrap().unwrap();
+    let http = reqwest::Client::new();
+    let get = async |path: &str| http.get(format!("{url}{path}")).send().await.ok()?.text().await.ok();
+    let orders = until(SOON, "orders", async || get("/demo/orders.json").await.filter(|text| text.contains("\"url\""))).await;
+    assert!(orders.contains("/track/#trip="), "{orders}");
+    until(SOON, "couriers ride", async || {
+        let metrics = get("/metrics").await?;
+        let accepted = metrics.lines().find(|line| line.starts_with("wayfare_fixes_total") && line.contains("\"accepted\""))?;
+        (accepted.rsplit(' ').next()?.parse::<f64>().ok()? > 10.0).then_some(())
+    })
+    .await;
+    let streets: Value = serde_json::from_str(&get("/v1/streets").await.unwrap()).unwrap();
+    let real = streets["attribution"] == "© OpenStreetMap contributors";
+    assert_eq!(real, extract.exists(), "{}", streets["attribution"]);
+}

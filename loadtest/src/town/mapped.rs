@@ -127,3 +127,74 @@ impl MapOfTown {
         self.cities.first().map_or("", |city| city.network.attribution())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests {
+    use std::sync::Arc;
+
+    use wayfare_engine::roads::{Extract, Network, OsmNode, OsmWay};
+
+    use super::*;
+
+    fn place(east_m: f64, north_m: f64) -> Position {
+        Position::new(43.73, 7.42).unwrap().offset(east_m, north_m)
+    }
+
+    /// Streets every 200 m, six each way.
+    fn map() -> MapOfTown {
+        let mut extract = Extract::new();
+        let id = |x: i64, y: i64| 1 + x * 10 + y;
+        for line in 0..6_i64 {
+            let along: Vec<i64> = (0..6).map(|at| id(line, at)).collect();
+            let across: Vec<i64> = (0..6).map(|at| id(at, line)).collect();
+            extract.add_way(&OsmWay { id: 100 + line, nodes: &along, tags: &[("highway", "residential")] });
+            extract.add_way(&OsmWay { id: 200 + line, nodes: &across, tags: &[("highway", "residential")] });
+        }
+        for x in 0..6 {
+            for y in 0..6 {
+                let at = place(x as f64 * 200.0, y as f64 * 200.0);
+                extract.add_node(&OsmNode { id: id(x, y), lat_e7: at.lat_e7(), lon_e7: at.lon_e7(), tags: &[] });
+            }
+        }
+        let network = |profile| {
+            let order = |places: &[[i32; 2]], _: &[[u32; 2]]| (0..places.len() as u32).collect();
+            City::new(Arc::new(Network::build(&extract, profile, "somebody", 0, order).unwrap().0))
+        };
+        MapOfTown {
+            name: "grid".into(),
+            cities: vec![network(Profile::Car), network(Profile::Bicycle)],
+            eateries: vec![("Chez Test".into(), place(100.0, 8.0)), ("Far out".into(), place(90_000.0, 0.0))],
+            streets: (0..6).map(|line| (format!("Rue {line}"), place(500.0, f64::from(line) * 200.0))).collect(),
+            shapes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn couriers_ride_on_the_streets_of_the_map_from_door_to_door() {
+        let town = Town::on_map(map(), 3).unwrap();
+        assert_eq!((town.stores.len(), town.homes.len()), (1, 6), "a restaurant without a road is none");
+        for home in &town.homes {
+            let route = town.route(&town.stores[0], home, Vehicle::Motorbike);
+            assert_eq!(route.points.first(), Some(&town.spot(&town.stores[0])));
+            assert_eq!(route.points.last(), Some(&town.spot(home)));
+            let on_street = |at: &Flat| {
+                let from = town.plane.flat(place(0.0, 0.0));
+                let off = |value: f64| (value.rem_euclid(200.0)).min(200.0 - value.rem_euclid(200.0));
+                off(at.east_m - from.0) < 0.5 || off(at.north_m - from.1) < 0.5
+            };
+            assert!(route.points[1..route.points.len() - 1].iter().all(on_street), "{route:?}");
+            assert_eq!(route.points.len(), route.junctions.len());
+        }
+        assert_eq!(Town::on_map(map(), 3).unwrap().homes, town.homes, "the same seed, the same town");
+        assert!(town.geojson().contains("\"attribution\":\"somebody\""));
+    }
+
+    #[test]
+    fn a_map_without_restaurants_or_streets_makes_no_town() {
+        let nobody_eats = MapOfTown { eateries: Vec::new(), ..map() };
+        assert_eq!(Town::on_map(nobody_eats, 1).map(drop), Err(NoTown::NoStores));
+        let nobody_lives = MapOfTown { streets: Vec::new(), ..map() };
+        assert_eq!(Town::on_map(nobody_lives, 1).map(drop), Err(NoTown::NoHomes));
+    }
+}
