@@ -187,7 +187,7 @@ impl Label {
         Self { goal, metric: metric.number, chains }
     }
 
-    /// Cost from the end of a street to the goal; far if there is no way. About 7 us for a city of 60,000 junctions.
+    /// Cost from the end of a street to the goal; far if there is no way. About 6 us for a city of 60,000 junctions.
     pub fn from_end_of(&self, network: &Network, metric: &Metric, street: StreetId, room: &mut Climb) -> Cost {
         debug_assert_eq!(self.metric, metric.number, "a label belongs to one metric");
         let Some(street) = network.street(street) else { return Cost::FAR };
