@@ -239,7 +239,9 @@ async fn the_demo_works_in_a_real_town() {
     let _demo = Demo(child);
     let reading = tokio::task::spawn_blocking(move || {
         let url = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches('/').to_owned())
+            line.split_whitespace()
+                .find(|word| word.starts_with("http://"))
+                .map(|url| url.trim_end_matches('/').to_owned())
         });
         // What it prints later is read away: a full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -248,11 +250,13 @@ async fn the_demo_works_in_a_real_town() {
     let url = tokio::time::timeout(std::time::Duration::from_secs(120), reading).await.unwrap().unwrap();
     let http = reqwest::Client::new();
     let get = async |path: &str| http.get(format!("{url}{path}")).send().await.ok()?.text().await.ok();
-    let orders = until(SOON, "orders", async || get("/demo/orders.json").await.filter(|text| text.contains("\"url\""))).await;
+    let orders =
+        until(SOON, "orders", async || get("/demo/orders.json").await.filter(|text| text.contains("\"url\""))).await;
     assert!(orders.contains("/track/#trip="), "{orders}");
     until(SOON, "couriers ride", async || {
         let metrics = get("/metrics").await?;
-        let accepted = metrics.lines().find(|line| line.starts_with("wayfare_fixes_total") && line.contains("\"accepted\""))?;
+        let accepted =
+            metrics.lines().find(|line| line.starts_with("wayfare_fixes_total") && line.contains("\"accepted\""))?;
         (accepted.rsplit(' ').next()?.parse::<f64>().ok()? > 10.0).then_some(())
     })
     .await;

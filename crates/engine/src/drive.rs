@@ -261,23 +261,7 @@ pub(crate) fn leg_from(
     room: &Room,
 ) -> Option<Way> {
     let (network, metric) = (&city.network, &city.metric);
-    let fits = |kept: &&mut KeptLabel| {
-        kept.network == network.content_hash() && kept.label.metric == metric.number() && kept.label.goal.place == to
-    };
-    let known = match kept.as_mut().filter(fits) {
-        Some(known) => known,
-        None => {
-            // The stop's place on the road stays when only the times changed.
-            let former =
-                kept.take().filter(|kept| kept.network == network.content_hash() && kept.label.goal.place == to);
-            let goal: Goal = match former {
-                Some(former) => former.label.goal,
-                None => city.goal(to)?,
-            };
-            let label = Label::new(network, metric, goal);
-            kept.insert(KeptLabel { network: network.content_hash(), label, end: None })
-        }
-    };
+    let known = hold_label(city, kept, to)?;
     let end = match known.end {
         Some((street, cost)) if street == start.street => cost,
         _ => {
@@ -289,6 +273,26 @@ pub(crate) fn leg_from(
     let cost = known.label.from(network, metric, start, end);
     let access_m = known.label.goal.access_m;
     (!cost.is_far()).then(|| Way { ms: cost.ms, length_m: f64::from(cost.dm) / 10.0, access_m, setting_out: 0.0 })
+}
+
+/// Makes sure that the label kept is the one of a stop under the metric of now; `None`: there is no road at the stop. A plan does this
+/// before the first fix needs it.
+pub(crate) fn hold_label<'a>(city: &City, kept: &'a mut Option<KeptLabel>, to: Position) -> Option<&'a mut KeptLabel> {
+    let (network, metric) = (&city.network, &city.metric);
+    let fits = |kept: &&mut KeptLabel| {
+        kept.network == network.content_hash() && kept.label.metric == metric.number() && kept.label.goal.place == to
+    };
+    if kept.as_mut().filter(fits).is_none() {
+        // The stop's place on the road stays when only the times changed.
+        let former = kept.take().filter(|kept| kept.network == network.content_hash() && kept.label.goal.place == to);
+        let goal: Goal = match former {
+            Some(former) => former.label.goal,
+            None => city.goal(to)?,
+        };
+        let label = Label::new(network, metric, goal);
+        *kept = Some(KeptLabel { network: network.content_hash(), label, end: None });
+    }
+    kept.as_mut()
 }
 
 /// What a vehicle's own pace adds to the profile's, as a logarithm: taken out of what it teaches.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::bytes::{Reader, Writer};
-use crate::drive::{KeptLabel, Way, leg_from};
+use crate::drive::{KeptLabel, Way, hold_label, leg_from};
 use crate::eta::worth_telling;
 use crate::journey::Journey;
 use crate::learn::{Arrival, Estimate, Lesson};
@@ -162,6 +162,13 @@ impl Itinerary {
     pub(crate) fn plan_changed(&mut self) {
         self.computed = None;
         self.legs.clear();
+    }
+
+    /// Makes ready for the drive to the next stop, so that no fix has to wait for it.
+    pub(crate) fn prepare(&mut self, next: Position, vehicle: Vehicle, world: &World<'_>) {
+        if let Some(city) = world.knowledge.city(next, vehicle) {
+            hold_label(city, &mut self.label, next);
+        }
     }
 
     /// The stop `(trip, kind)` was reached at `at`: what had been believed on the way is a lesson.

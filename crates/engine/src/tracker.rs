@@ -99,6 +99,9 @@ impl Tracker {
         }
         self.arm_silence(world.limits.get(self.vehicle));
         self.itinerary.plan_changed();
+        if let Some(next) = self.journey.next_stop() {
+            self.itinerary.prepare(next.plan.position, self.vehicle, world);
+        }
         self.tell_etas(now, true, world, effects);
     }
 
