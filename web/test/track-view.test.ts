@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Phase, TripState } from '@wayfare/client';
+import { ArrivalMove } from '../pages/track/arrival-move.js';
 import { Announcements } from '../pages/track/announcements.js';
 import { readLink } from '../pages/track/link.js';
 import { phaseText, problemText } from '../pages/track/texts.js';
@@ -49,6 +50,35 @@ describe('the time of arrival', () => {
   it('is written as the reader writes times', () => {
     expect(clockFormat('en-US', 'UTC')(NOW).replace(/\s/u, ' ')).toBe('6:35 PM');
     expect(clockFormat('de', 'UTC')(NOW - 12 * 60 * MINUTE)).toBe('06:35');
+  });
+});
+
+describe('the cause of a change', () => {
+  const cause = (cause: 'traffic' | 'detour' | 'waiting' | null | undefined, moved_ms?: number, phase: Phase = 'to_dropoff') =>
+    tripView(trip({ phase, eta: { at_ms: NOW + MINUTE, cause } }), NOW, clock, moved_ms).eta?.cause;
+
+  it('is said in words, traffic by whether it is for the better', () => {
+    expect(cause('traffic', 4 * MINUTE)).toBe('Traffic is slower than usual');
+    expect(cause('traffic', -4 * MINUTE)).toBe('Traffic is lighter than expected');
+    expect(cause('traffic')).toBe('Traffic is not as expected');
+    expect(cause('detour', 4 * MINUTE)).toBe('The courier is taking another way');
+  });
+
+  it('says where the courier waits before pick-up', () => {
+    expect(cause('waiting', MINUTE)).toBe('Waiting');
+    for (const phase of ['to_pickup', 'at_pickup'] as const) expect(cause('waiting', MINUTE, phase)).toBe('Waiting at the restaurant');
+  });
+
+  it('is gone with the cause', () => {
+    expect(cause(null, MINUTE)).toBeUndefined();
+    expect(cause(undefined, MINUTE)).toBeUndefined();
+    expect(cause('something new' as never, MINUTE)).toBeUndefined();
+  });
+
+  it('compares arrivals as they were told, however often a state comes', () => {
+    const move = new ArrivalMove();
+    const after = (at_ms: number | undefined) => move.after({ eta: at_ms === undefined ? undefined : { at_ms } });
+    expect([10, 10, 25, 25, undefined, 25, 20].map(after)).toEqual([undefined, undefined, 15, 15, 15, 15, -5]);
   });
 });
 

@@ -30,9 +30,22 @@ pub async fn streets(State(house): State<Arc<House>>) -> Result<Response, Refusa
 }
 
 /// What pages need to know of this installation
-#[utoipa::path(get, path = "/v1/web-config", tag = "pages", responses((status = 200, description = "JSON object")))]
+#[utoipa::path(get, path = "/v1/web-config", tag = "pages", responses((status = 200, description = "JSON object: basemap_style_url and attribution (of the roads that are loaded), each text or null")))]
 pub async fn web_config(State(house): State<Arc<House>>) -> Json<Value> {
-    Json(json!({ "basemap_style_url": house.config.basemap_style_url }))
+    let knowledge = house.atlas.knowledge();
+    let attribution = joined(knowledge.cities().iter().map(|city| city.network.attribution()));
+    Json(json!({ "basemap_style_url": house.config.basemap_style_url, "attribution": attribution }))
+}
+
+/// Each name once, in the order they come; `None` without any. Profiles of one file of roads share theirs.
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut distinct: Vec<&str> = Vec::new();
+    for name in names.filter(|name| !name.is_empty()) {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+    (!distinct.is_empty()).then(|| distinct.join(", "))
 }
 
 /// This document
@@ -51,4 +64,16 @@ pub async fn jwks(State(house): State<Arc<House>>) -> Json<Value> {
         "kid": house.signer.kid(), "x": house.signer.public_base64url(),
     });
     Json(json!({ "keys": [key] }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attribution_is_named_once() {
+        let names = ["© OpenStreetMap contributors", "", "a town", "© OpenStreetMap contributors"];
+        assert_eq!(joined(names.into_iter()).as_deref(), Some("© OpenStreetMap contributors, a town"));
+        assert_eq!(joined([""].into_iter()), None);
+    }
 }

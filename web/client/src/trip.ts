@@ -5,6 +5,8 @@ export interface TripState {
   /** Absent before pick-up and after the end. */
   position?: Position;
   eta?: Eta;
+  /** The way to the next stop; absent where there is none to show. */
+  route?: Route;
   /** Stops the driver makes before this drop-off. */
   stops_left?: number;
   /** Since when nothing was heard of the driver; absent while all is well. */
@@ -50,6 +52,12 @@ export interface Eta {
   basis?: string;
   /** Why it moved by much since it was told last. */
   cause?: 'traffic' | 'detour' | 'waiting' | null;
+}
+
+export interface Route {
+  /** From where the driver was when it was told: see `decodePolyline6`. */
+  polyline6: string;
+  length_m: number;
 }
 
 export interface Place {

@@ -19,6 +19,7 @@ export class Panel {
       setText(byId('eta-clock'), view.eta.clock);
       setText(byId('eta-relative'), view.eta.relative);
       showText(byId('eta-interval'), view.eta.interval);
+      showText(byId('eta-cause'), view.eta.cause);
     }
     showText(byId('stops'), view.stops);
     showText(byId('fix'), view.fix?.text);

@@ -1,4 +1,4 @@
-import type { Phase, TripState } from '@wayfare/client';
+import type { Eta, Phase, TripState } from '@wayfare/client';
 
 /** Every sentence about a phase in one place, for whoever translates them. */
 export interface PhaseText {
@@ -66,6 +66,21 @@ export function phaseText(phase: Phase | undefined, { courier, pickup, dropoff }
       };
     default:
       return { headline: 'Your delivery', sentence: '' };
+  }
+}
+
+/** Why the arrival moved by much. `moved_ms` is above 0 if it is later, unknown to who just opened the page. */
+export function causeText(cause: Eta['cause'], phase: Phase | undefined, moved_ms: number | undefined): string | undefined {
+  switch (cause) {
+    case 'traffic':
+      if (moved_ms === undefined) return 'Traffic is not as expected';
+      return moved_ms > 0 ? 'Traffic is slower than usual' : 'Traffic is lighter than expected';
+    case 'detour':
+      return 'The courier is taking another way';
+    case 'waiting':
+      return phase === 'assigned' || phase === 'to_pickup' || phase === 'at_pickup' ? 'Waiting at the restaurant' : 'Waiting';
+    default:
+      return undefined;
   }
 }
 

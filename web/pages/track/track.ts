@@ -1,6 +1,7 @@
 import { Wayfare, type Status, type TripState, type WayfareError } from '@wayfare/client';
 import { byId, setText, showText } from '../shared/dom.js';
 import { Announcements } from './announcements.js';
+import { ArrivalMove } from './arrival-move.js';
 import { readLink, type TrackLink } from './link.js';
 import { fetchBackground } from './map/background.js';
 import type { TripMap } from './map/trip-map.js';
@@ -15,6 +16,7 @@ const TICK_MS = 1_000;
 class TrackPage {
   readonly #panel = new Panel();
   readonly #announcements = new Announcements();
+  readonly #arrivalMove = new ArrivalMove();
   readonly #clock = clockFormat();
   readonly #wayfare: Wayfare;
   #trip: TripState | undefined;
@@ -87,7 +89,7 @@ class TrackPage {
   #tick(): void {
     if (!this.#trip) return;
     const now_ms = this.#wayfare.serverClock.now();
-    const view = tripView(this.#trip, now_ms, this.#clock);
+    const view = tripView(this.#trip, now_ms, this.#clock, this.#arrivalMove.after(this.#trip));
     this.#panel.show(view);
     const news = this.#announcements.next(view, now_ms);
     if (news !== undefined) setText(byId('announcer'), news);

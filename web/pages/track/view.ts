@@ -1,5 +1,5 @@
 import { age, duration, type Phase, type Status, type TripState } from '@wayfare/client';
-import { namesOf, phaseText, STEP_OF_PHASE, STEPS } from './texts.js';
+import { causeText, namesOf, phaseText, STEP_OF_PHASE, STEPS } from './texts.js';
 
 /** What the panel shows at one moment: texts only, so that it can be tested without a browser. */
 export interface TripView {
@@ -23,6 +23,8 @@ export interface EtaView {
   readonly clock: string;
   readonly relative: string;
   readonly interval: string | undefined;
+  /** Why it moved by much since it was told before. */
+  readonly cause: string | undefined;
   readonly at_ms: number;
 }
 
@@ -45,7 +47,8 @@ export function clockFormat(locale?: string, timeZone?: string): ClockFormat {
   return (at_ms) => format.format(at_ms);
 }
 
-export function tripView(trip: TripState, now_ms: number, clock: ClockFormat): TripView {
+/** `moved_ms`: by how much the arrival moved when it was last told, above 0 if later. */
+export function tripView(trip: TripState, now_ms: number, clock: ClockFormat, moved_ms?: number): TripView {
   const final = finalOf(trip.phase);
   const text = phaseText(trip.phase, namesOf(trip));
   const overSince = final === 'delivered' && trip.phase_since_ms !== undefined ? ` at ${clock(trip.phase_since_ms)}` : '';
@@ -54,7 +57,7 @@ export function tripView(trip: TripState, now_ms: number, clock: ClockFormat): T
     headline: text.headline + overSince,
     sentence: text.sentence,
     steps: final ? [] : steps(trip.phase),
-    eta: final || trip.phase === 'arrived' ? undefined : etaView(trip, now_ms, clock),
+    eta: final || trip.phase === 'arrived' ? undefined : etaView(trip, now_ms, clock, moved_ms),
     stops: final ? undefined : stopsText(trip),
     fix: final ? undefined : fixView(trip, now_ms),
     reference: trip.reference ? `Order ${trip.reference}` : undefined,
@@ -71,7 +74,7 @@ function steps(phase: Phase | undefined): Step[] {
   return STEPS.map((label, place) => ({ label, state: place < current ? 'done' : place === current ? 'current' : 'ahead' }));
 }
 
-function etaView({ eta }: TripState, now_ms: number, clock: ClockFormat): EtaView | undefined {
+function etaView({ eta, phase }: TripState, now_ms: number, clock: ClockFormat, moved_ms: number | undefined): EtaView | undefined {
   if (!eta) return undefined;
   const { at_ms, low_ms, high_ms } = eta;
   const low = low_ms === undefined ? undefined : clock(low_ms);
@@ -81,6 +84,7 @@ function etaView({ eta }: TripState, now_ms: number, clock: ClockFormat): EtaVie
     clock: clock(at_ms),
     relative: relative(at_ms - now_ms),
     interval: low === undefined || high === undefined || low === high ? undefined : `between ${low} and ${high}`,
+    cause: causeText(eta.cause, phase, moved_ms),
   };
 }
 

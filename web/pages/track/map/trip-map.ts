@@ -1,11 +1,12 @@
 import 'maplibre-gl/dist/maplibre-gl.css';
-import { Map as MapLibre, Marker, setWorkerUrl } from 'maplibre-gl';
+import { Map as MapLibre, Marker, setWorkerUrl, type StyleSpecification } from 'maplibre-gl';
 // The worker is a file of its own on our own server; the library would not find it by itself.
 import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?url';
 import type { Place, TripState } from '@wayfare/client';
 import type { Background } from './background.js';
 import { Camera } from './camera.js';
 import { Courier } from './courier.js';
+import { RouteLine } from './route.js';
 import { courierElement, namePin, pinElement } from './markers.js';
 import { townStyle } from './style.js';
 
@@ -27,6 +28,7 @@ export class TripMap {
   readonly #courierElement: HTMLElement;
   readonly #pins = { pickup: newPin('pickup'), dropoff: newPin('dropoff') };
   readonly #background: Background;
+  readonly #route: RouteLine;
   #trip: TripState = {};
   #lookedAt = '';
 
@@ -36,6 +38,7 @@ export class TripMap {
     this.#map = new MapLibre({
       container,
       style: this.#style(dark.matches),
+      transformStyle: (_, style) => this.#withRoute(style),
       center: [0, 20],
       zoom: 1,
       maxZoom: 18.5,
@@ -46,13 +49,14 @@ export class TripMap {
       // Attributions are third-party text, and the library would set them as HTML.
       attributionControl: false,
     });
+    this.#route = new RouteLine(this.#map);
     this.#map.touchZoomRotate.disableRotation();
     this.#map.keyboard.disableRotation();
     this.#map.on('load', onReady);
     this.#map.on('error', ({ error }) => this.#styleFailed(error, dark.matches));
     dark.addEventListener('change', () => this.#map.setStyle(this.#style(dark.matches)));
     const marker = new Marker({ element: courierElement(), rotationAlignment: 'map', pitchAlignment: 'map' });
-    this.#courier = new Courier(this.#map, marker, matchMedia('(prefers-reduced-motion: reduce)'), () => this.#look());
+    this.#courier = new Courier(this.#map, marker, matchMedia('(prefers-reduced-motion: reduce)'), () => this.#moved());
     this.#courierElement = marker.getElement();
     this.#camera = new Camera(this.#map, onFree);
   }
@@ -63,6 +67,7 @@ export class TripMap {
     this.#place('dropoff', trip.dropoff, 'You');
     this.#courierElement.setAttribute('aria-label', trip.driver?.name ?? 'Courier');
     this.#courier.show(trip.position, difference_ms);
+    this.#route.show(trip.route, this.#courier.lngLat);
     this.#courier.tone(trip.silent_since_ms === undefined ? '' : 'silent');
     this.#look();
   }
@@ -74,6 +79,15 @@ export class TripMap {
   remove(): void {
     this.#courier.show(undefined, 0);
     this.#map.remove();
+  }
+
+  #withRoute(style: StyleSpecification): StyleSpecification {
+    return this.#route.into(style);
+  }
+
+  #moved(): void {
+    this.#route.follow(this.#courier.lngLat);
+    this.#look();
   }
 
   #style(dark: boolean) {
