@@ -52,11 +52,12 @@ pub(super) fn write_map(town: &Town, map: &MapOfTown) -> String {
             // Each piece once; what cars share with bicycles is drawn as a road of cars.
             let twice = network.reverse(id).is_some_and(|back| back < id);
             let own = network.profile() == wayfare_engine::roads::Profile::Car || street.class >= RoadClass::Track;
-            if twice || !own {
+            let line = network.line(id);
+            if twice || !own || !map.draws(town, &line) {
                 continue;
             }
             let main = street.class <= RoadClass::Tertiary;
-            let line: Vec<Value> = network.line(id).iter().map(place).collect();
+            let line: Vec<Value> = line.iter().map(place).collect();
             let kind = if main { "main" } else { "street" };
             roads.push((
                 main,
