@@ -198,7 +198,13 @@ mod tests {
             assert_eq!(route.points.len(), route.junctions.len());
         }
         assert_eq!(Town::on_map(map(), 3).unwrap().homes, town.homes, "the same seed, the same town");
-        assert!(town.geojson().contains("\"attribution\":\"somebody\""));
+        let drawn = town.geojson();
+        assert!(drawn.contains("\"attribution\":\"somebody\""));
+        assert_eq!(
+            drawn.matches("LineString").count(),
+            60,
+            "a road is drawn once, whichever way and by whatever one rides"
+        );
     }
 
     #[test]
