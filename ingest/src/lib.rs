@@ -7,7 +7,6 @@
 mod fences;
 mod flush;
 mod hello;
-pub mod keep;
 mod metrics;
 mod restore;
 mod routes;

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod cursor;
 pub mod fence;
 pub mod ids;
+pub mod kept;
 pub mod messages;
 pub mod plan;
 pub mod polyline;
