@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tokens, trips};
+use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tokens, tracks, trips};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,7 @@ use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tok
         nearby::nearby,
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
+        tracks::read, tracks::erase,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),

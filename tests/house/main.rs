@@ -23,3 +23,4 @@ mod limits;
 mod nearby;
 mod rights;
 mod roads;
+mod tracks;
