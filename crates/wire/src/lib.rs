@@ -24,5 +24,7 @@ pub use topic::Topic;
 
 /// WebSocket subprotocol of the driver side, JSON codec.
 pub const DRIVE_JSON_V1: &str = "wayfare.drive.v1.json";
+/// WebSocket subprotocol of the driver side, Protocol Buffers.
+pub const DRIVE_PROTO_V1: &str = "wayfare.drive.v1.proto";
 /// WebSocket subprotocol of the watcher side, JSON codec.
 pub const WATCH_JSON_V1: &str = "wayfare.watch.v1.json";
