@@ -90,7 +90,8 @@ fn token_of(text: &str) -> Result<String, CloseCode> {
     }
 }
 
-fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseCode> {
+/// The driver that a token names, or how to close.
+pub fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseCode> {
     let claims = ingest.house.verifier.verify(token, TokenKind::Access, wayfare_bus::now_ms() / 1000);
     let claims = claims.map_err(|error| match error {
         TokenError::Expired => CloseCode::TokenExpired,

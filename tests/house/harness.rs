@@ -20,6 +20,10 @@ pub struct House {
     dir: TempDir,
     settings: Vec<(String, String)>,
     pub port: u16,
+    /// UDP; 0 without QUIC.
+    pub quic_port: u16,
+    /// Of the certificate on QUIC.
+    pub fingerprint: String,
     /// The first service key.
     pub key: String,
     pub http: reqwest::Client,
@@ -41,6 +45,8 @@ impl House {
             dir: tempfile::tempdir().unwrap(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             port: 0,
+            quic_port: 0,
+            fingerprint: String::new(),
             key: String::new(),
             http: reqwest::Client::new(),
             ledger: Ledger::default(),
@@ -184,6 +190,9 @@ impl House {
             .env("WAYFARE_DATA_DIR", self.dir.path().join("data"))
             .env("WAYFARE_HTTP_LISTEN", format!("127.0.0.1:{}", self.port))
             .envs(self.settings.iter().map(|(name, value)| (format!("WAYFARE_{name}"), value)));
+        if self.quic_port != 0 {
+            command.env("WAYFARE_QUIC_LISTEN", format!("127.0.0.1:{}", self.quic_port));
+        }
         command
     }
 
@@ -200,6 +209,11 @@ impl House {
         .await;
         let (_, rest) = told.split_once(mark).unwrap();
         self.port = rest.split('/').next().unwrap().parse().unwrap();
+        if let Some((_, quic)) = told.split_once("Drivers on QUIC: 127.0.0.1:") {
+            let (port, rest) = quic.split_once(", certificate SHA-256 ").unwrap();
+            self.quic_port = port.parse().unwrap();
+            self.fingerprint = rest.lines().next().unwrap().to_owned();
+        }
         told
     }
 

@@ -47,7 +47,7 @@ async fn courier(port: u16, driver: Driver, mut outbox: Outbox, mut stop: watch:
 }
 
 /// (session, seq, t_ms) of every kept fix.
-async fn kept(house: &House, driver: &Driver) -> HashMap<(String, u64, i64), usize> {
+pub async fn kept(house: &House, driver: &Driver) -> HashMap<(String, u64, i64), usize> {
     let csv = house.command(&["fixes", "--driver", &driver.id]).await;
     let mut counts = HashMap::new();
     for line in csv.lines().skip(1) {

@@ -22,9 +22,11 @@ mod handle;
 mod pace;
 mod socket;
 mod task;
+mod trust;
 
 pub use advice::Advice;
 pub use config::{BadUrl, BoxError, DriverConfig, TokenFuture, TokenSource};
 pub use event::{Acked, Event};
 pub use handle::{Driver, SendError, Stopped};
+pub use trust::{BadTrust, Trust};
 pub use wayfare_wire::messages::drive::{Detail, Fix};

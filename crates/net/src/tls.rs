@@ -215,6 +215,24 @@ pub fn generated(dir: &Path, names: &[&str]) -> Result<CertifiedKey, TlsError> {
     files.load(now_s)
 }
 
+/// Reads 32 random bytes that an earlier start kept at `path`, or makes them and keeps them there, readable by their owner only.
+///
+/// # Errors
+/// The file cannot be read or written, or has another length.
+pub fn kept_secret(path: &Path) -> std::io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => return bytes.try_into().map_err(|_| std::io::Error::other("it does not have 32 bytes")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut secret = [0; 32];
+    let random = ::ring::rand::SystemRandom::new();
+    ::ring::rand::SecureRandom::fill(&random, &mut secret)
+        .map_err(|_| std::io::Error::other("the system gives no random numbers"))?;
+    write_private(path, &secret)?;
+    Ok(secret)
+}
+
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;

@@ -19,6 +19,7 @@ use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind, ids};
 use super::Shard;
 use super::acks::AckTo;
 use super::drivers::Refused;
+use super::line::Line;
 use super::state::{ConnId, State};
 
 /// Malformed messages in a row before a client is told to stay away.
@@ -32,7 +33,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
     let mut state = shard.state.borrow_mut();
     let (limits, now_s) = (state.link_limits, state.now_s());
     let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
-    let id = state.add(link, claims, driver);
+    let id = state.add(Line::WebSocket(link), claims, driver);
     if state.draining {
         state.close(id, CloseCode::Draining, Some(1000));
     }
@@ -42,7 +43,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
 
 /// Brings the driver into memory, then reads until the connection ends.
 async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
-    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
+    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(conn.line.wake())))
     else {
         return;
     };
@@ -60,9 +61,9 @@ async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes
         let blocked = {
             let mut state = shard.state.borrow_mut();
             let now_s = state.now_s();
-            match state.conn(id) {
-                Some(conn) if conn.link.is_over(now_s) => break,
-                Some(conn) => conn.link.is_blocked(),
+            match state.link(id) {
+                Some(link) if link.is_over(now_s) => break,
+                Some(link) => link.is_blocked(),
                 None => break,
             }
         };
@@ -103,7 +104,7 @@ impl State {
     /// The same while the socket is blocked, when two things may be ready.
     fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
         let now_s = self.now_s();
-        if ready.is_writable() && !self.conn(id).is_some_and(|conn| conn.link.drain(now_s)) {
+        if ready.is_writable() && !self.link(id).is_some_and(|link| link.drain(now_s)) {
             return false;
         }
         if !(ready.is_readable() || ready.is_read_closed()) {
@@ -122,14 +123,14 @@ impl State {
     /// Reads frames out of bytes. False when the connection is over.
     fn take_bytes(&mut self, id: ConnId, bytes: &mut [u8]) -> bool {
         let now_s = self.now_s();
-        let Some(conn) = self.conn(id) else { return false };
-        let mut reader = conn.link.take_reader(now_s);
+        let Some(link) = self.link(id) else { return false };
+        let mut reader = link.take_reader(now_s);
         let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming));
-        let Some(conn) = self.conn(id) else { return false };
-        conn.link.settle(reader, now_s);
+        let Some(link) = self.link(id) else { return false };
+        link.settle(reader, now_s);
         match fed {
             Ok(Flow::On) => true,
-            Ok(Flow::Stop) => conn.link.is_blocked(),
+            Ok(Flow::Stop) => link.is_blocked(),
             Err(violation) => {
                 self.close(id, code_of(violation), None);
                 true
@@ -139,10 +140,10 @@ impl State {
 
     fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>) -> Flow {
         let (limits, now_s) = (self.link_limits, self.now_s());
-        let Some(conn) = self.conn(id) else { return Flow::Stop };
-        match conn.link.common(incoming, &limits, now_s) {
+        let Some(link) = self.link(id) else { return Flow::Stop };
+        match link.common(incoming, &limits, now_s) {
             Ok(Common::Text(text)) => {
-                self.message(id, text);
+                self.message(id, text.as_bytes());
                 Flow::On
             }
             Ok(Common::Handled(flow)) => flow,
@@ -153,8 +154,9 @@ impl State {
         }
     }
 
-    fn message(&mut self, id: ConnId, text: &str) {
-        let (message, unreadable) = match from_driver(text.as_bytes()) {
+    /// A whole message, on whichever transport.
+    pub fn message(&mut self, id: ConnId, message: &[u8]) {
+        let (message, unreadable) = match from_driver(message) {
             Ok(read) => read,
             Err(malformed) => return self.malformed(id, &malformed.to_string()),
         };
@@ -188,7 +190,7 @@ impl State {
     }
 
     /// The newest connection of a driver wins; the old one is told so.
-    fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
+    pub fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
         let Some(session) = parse_session(session) else {
             let error = ErrorBody::new(ErrorCode::Invalid, "a session is 1 to 16 hexadecimal digits, not zero");
             return self.say(id, &ToDriver::Error(error.field("session")));
@@ -196,7 +198,7 @@ impl State {
         if let Some(token) = token {
             self.renew(id, token);
         }
-        let Some(conn) = self.conn(id).filter(|conn| !conn.link.is_closing()) else { return };
+        let Some(conn) = self.conn(id).filter(|conn| !conn.line.is_closing()) else { return };
         let driver = conn.driver;
         conn.session = Some(session);
         let old = self.drivers.get_mut(&driver).and_then(|tracked| tracked.conn.replace(id));
