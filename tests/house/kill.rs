@@ -200,6 +200,32 @@ async fn kill_nine_under_load_loses_no_acked_fix_and_doubles_none() {
     house.assert_clean_log();
 }
 
+#[tokio::test]
+async fn messages_of_one_flush_are_recognised_after_a_crash() {
+    let mut house = House::start().await;
+    let driver = house.driver("Ana").await;
+    let mut outbox = Outbox::new("ab");
+    let start_ms = now_ms() - 600_000;
+    for round in 0..3 {
+        // The first messages of a tracker come all at once, and so into one record, which holds its checkpoint as well.
+        let mut app = App::resume(&house, &driver, outbox).await.unwrap();
+        for message in 0..8 {
+            app.send(vec![near_pickup(message as f64, start_ms + (round * 8 + message) * 1000)]).await;
+        }
+        let before_any_ack = app.outbox.clone();
+        app.settle().await;
+        // The acks are lost with the line.
+        outbox = before_any_ack;
+        house.kill9();
+        house.restart().await;
+    }
+    let mut app = App::resume(&house, &driver, outbox).await.unwrap();
+    app.settle().await;
+    let kept = kept(&house, &driver).await;
+    assert_eq!((kept.len(), kept.values().sum::<usize>()), (24, 24));
+    house.assert_clean_log();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_read_on_over_crashes_without_a_hole() {
     let mut house = House::start().await;
