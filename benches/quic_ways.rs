@@ -130,7 +130,14 @@ async fn serve(connection: Connection, way: Way, batch: usize, notes: Arc<Notes>
 }
 
 /// The client's side: a message every `every`, or (at zero) as fast as acks for all but `WINDOW` of them come.
-async fn drive(connection: Connection, way: Way, batch: usize, every: Duration, until: Instant, notes: Arc<Notes>) -> u64 {
+async fn drive(
+    connection: Connection,
+    way: Way,
+    batch: usize,
+    every: Duration,
+    until: Instant,
+    notes: Arc<Notes>,
+) -> u64 {
     const WINDOW: u64 = 16;
     let (mut control, mut acks) = connection.open_bi().await.unwrap();
     control.write_all(b"!").await.unwrap();
@@ -208,7 +215,15 @@ struct Run {
     cpu_us: f64,
 }
 
-async fn run(dir: &std::path::Path, way: Way, batch: usize, drivers: usize, every: Duration, weather: Option<Weather>, length: Duration) -> Run {
+async fn run(
+    dir: &std::path::Path,
+    way: Way,
+    batch: usize,
+    drivers: usize,
+    every: Duration,
+    weather: Option<Weather>,
+    length: Duration,
+) -> Run {
     let (server, client) = endpoints(dir);
     let port = server.local_addr().unwrap().port();
     let lossy = match weather {
@@ -262,22 +277,45 @@ fn main() {
     let length = Duration::from_secs(seconds);
     let dir = tempfile::tempdir().unwrap();
     let ways = [Way::StreamPerMessage, Way::OneStream, Way::Datagrams];
-    let bad = Weather { delay: Duration::from_millis(165), jitter: Duration::from_millis(20), loss: 0.05, rebind: None };
-    println!("{DRIVERS} drivers, 350 ms there and back, 5 % lost each way; age of the newest position at the server, ms");
-    println!("{:<18} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}", "way", "every", "p50", "p95", "p99", "sent", "resent", "packets");
+    let bad =
+        Weather { delay: Duration::from_millis(165), jitter: Duration::from_millis(20), loss: 0.05, rebind: None };
+    println!(
+        "{DRIVERS} drivers, 350 ms there and back, 5 % lost each way; age of the newest position at the server, ms"
+    );
+    println!(
+        "{:<18} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}",
+        "way", "every", "p50", "p95", "p99", "sent", "resent", "packets"
+    );
     for every_ms in [200, 1000] {
         for way in ways {
-            let run = runtime.block_on(run(dir.path(), way, 1, DRIVERS, Duration::from_millis(every_ms), Some(bad), length));
+            let run =
+                runtime.block_on(run(dir.path(), way, 1, DRIVERS, Duration::from_millis(every_ms), Some(bad), length));
             let at = |share: f64| run.ages_ms[((run.ages_ms.len() - 1) as f64 * share) as usize];
             let name = format!("{way:?}");
-            println!("{name:<18} {every_ms:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}", at(0.5), at(0.95), at(0.99), run.sent, run.resent, run.packets);
+            println!(
+                "{name:<18} {every_ms:>6} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}",
+                at(0.5),
+                at(0.95),
+                at(0.99),
+                run.sent,
+                run.resent,
+                run.packets
+            );
         }
     }
     println!("\n8 connections, loopback, 16 messages on the way each; both ends together, us of processor per fix");
     println!("{:<18} {:>6} {:>8}", "way", "batch", "us/fix");
     for batch in [1, 10] {
         for way in ways {
-            let run = runtime.block_on(run(dir.path(), way, batch, 8, Duration::ZERO, None, length.min(Duration::from_secs(5))));
+            let run = runtime.block_on(run(
+                dir.path(),
+                way,
+                batch,
+                8,
+                Duration::ZERO,
+                None,
+                length.min(Duration::from_secs(5)),
+            ));
             let name = format!("{way:?}");
             println!("{name:<18} {batch:>6} {:>8.2}", run.cpu_us / (run.received as f64 * batch as f64));
         }

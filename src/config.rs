@@ -254,9 +254,15 @@ pub const KEYS: &[(&str, &str)] = &[
     ("http.connections_max", "Most open connections, drivers and watchers together. 1 to 1000000."),
     ("http.head_timeout_s", "A request head must be complete after this long, seconds. 1 to 120."),
     ("http.metrics_open", "True: /metrics needs no token. Otherwise one of the roles support, admin or service."),
-    ("tls.cert_file", "PEM file of the certificate, its own first. With it HTTP and WebSocket speak TLS, and QUIC uses it. Empty: none."),
+    (
+        "tls.cert_file",
+        "PEM file of the certificate, its own first. With it HTTP and WebSocket speak TLS, and QUIC uses it. Empty: none.",
+    ),
     ("tls.key_file", "PEM file of its private key. Both files may be replaced while the house is open."),
-    ("quic.listen", "Address and UDP port for drivers on QUIC, like \"0.0.0.0:4433\"; needs a certificate. Empty: no QUIC."),
+    (
+        "quic.listen",
+        "Address and UDP port for drivers on QUIC, like \"0.0.0.0:4433\"; needs a certificate. Empty: no QUIC.",
+    ),
     (
         "quic.generated_certificate",
         "True: without tls.cert_file, QUIC uses a certificate made at the first start, for trials; its fingerprint is printed.",

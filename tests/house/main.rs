@@ -21,6 +21,7 @@ mod bad_input;
 mod corridor;
 mod cuts;
 mod kill;
+mod library;
 mod limits;
 mod nearby;
 mod quic;

@@ -58,7 +58,10 @@ impl QuicApp {
     pub async fn reach(port: u16, fingerprint: &str, driver: &Driver, outbox: Outbox) -> Result<Self, u64> {
         let mut app = Self::silent(port, fingerprint, outbox).await?;
         app.control(DRIVE.as_bytes()).await;
-        app.control(json!({ "type": "hello", "token": driver.token, "session": app.outbox.session }).to_string().as_bytes()).await;
+        app.control(
+            json!({ "type": "hello", "token": driver.token, "session": app.outbox.session }).to_string().as_bytes(),
+        )
+        .await;
         let Some(welcome) = within(SOON, "welcome", app.step()).await else { return Err(app.closed.unwrap()) };
         app.said.clear();
         if welcome["type"] != "welcome" {

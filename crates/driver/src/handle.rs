@@ -154,12 +154,28 @@ impl Driver {
     ///
     /// # Errors
     /// The queue is full, or the driver has stopped; the fix comes back.
-    pub fn send(&self, mut fix: Fix) -> Result<(), SendError> {
+    pub fn send(&self, fix: Fix) -> Result<(), SendError> {
+        self.send_all([fix])
+    }
+
+    /// The same for fixes that were taken together: as far as they fit, they travel in one message.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; those before the one that comes back were taken.
+    pub fn send_all(&self, fixes: impl IntoIterator<Item = Fix>) -> Result<(), SendError> {
+        let mut core = self.shared.core();
+        let mut fixes = fixes.into_iter();
+        let taken = fixes.try_for_each(|fix| self.take(&mut core, fix));
+        drop(core);
+        self.shared.work.notify_one();
+        taken
+    }
+
+    fn take(&self, core: &mut Core, mut fix: Fix) -> Result<(), SendError> {
         if self.shared.is_stopped() {
             return Err(SendError::Stopped(fix));
         }
         fix.t_ms.get_or_insert_with(wall_ms);
-        let mut core = self.shared.core();
         let held = core.held();
         if core.is_full() {
             return Err(SendError::QueueFull { fix, held });
@@ -174,12 +190,7 @@ impl Driver {
                 Err(error) => return Err(SendError::Disk { fix, why: error.to_string() }),
             }
         }
-        if let Err(fix) = core.push(fix) {
-            return Err(SendError::QueueFull { fix, held });
-        }
-        drop(core);
-        self.shared.work.notify_one();
-        Ok(())
+        core.push(fix).map_err(|fix| SendError::QueueFull { fix, held })
     }
 
     /// The same for a sensor that measures more often than the server wants: takes the fix only if it is due, and says whether it was.
