@@ -241,7 +241,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("data.dir", "Folder of the records, the logs and the keys. Back it up, keep it private."),
     (
         "http.listen",
-        "Address and port. A public address is refused unless a proxy with TLS stands in front (next key).",
+        "Address and port. A public address is refused without a certificate (tls.cert_file) or a proxy with TLS in front (next key).",
     ),
     (
         "http.behind_tls_proxy",
@@ -463,9 +463,9 @@ impl Config {
         let address: SocketAddr =
             text.parse().with_context(|| format!("http.listen is {text:?}, not an address and a port"))?;
         ensure!(
-            address.ip().is_loopback() || self.http.behind_tls_proxy,
-            "http.listen is {address}, which others can reach: tokens would travel in the clear. Put a proxy with TLS in front \
-             and set http.behind_tls_proxy = true, or listen on 127.0.0.1"
+            address.ip().is_loopback() || self.http.behind_tls_proxy || self.tls_files()?.is_some(),
+            "http.listen is {address}, which others can reach: tokens would travel in the clear. Give a certificate (tls.cert_file \
+             and tls.key_file), or put a proxy with TLS in front and set http.behind_tls_proxy = true, or listen on 127.0.0.1"
         );
         Ok(address)
     }

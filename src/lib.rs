@@ -38,6 +38,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// A running house.
 pub struct House {
     address: SocketAddr,
+    secure: bool,
     quic: Option<QuicAddress>,
     bus: Bus,
     atlas: Arc<Atlas>,
@@ -102,6 +103,8 @@ impl House {
             }
             None => None,
         };
+        let tls = shown.for_http()?;
+        let secure = tls.is_some();
         tasks.push(tokio::spawn(shown.follow(stopped.clone())));
 
         let health = health::routes(health::Health {
@@ -126,18 +129,24 @@ impl House {
             head_timeout: Duration::from_secs(u64::from(config.http.head_timeout_s)),
             ..ServeLimits::default()
         };
-        tasks.push(tokio::spawn(serve(listener, app, limits, stopped.clone())));
+        tasks.push(tokio::spawn(serve(listener, app, limits, tls, stopped.clone())));
         let relay = api.clone();
         let relay_stop = stopped.clone();
         tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
-        Ok((Self { address, quic, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
+        Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
     }
 
     /// Where it takes drivers on QUIC, if it does.

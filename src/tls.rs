@@ -30,6 +30,13 @@ impl Shown {
         Ok(Self { files, certificate })
     }
 
+    /// TLS for HTTP and WebSocket, if there is a certificate.
+    pub fn for_http(&self) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+        let Some(certificate) = &self.certificate else { return Ok(None) };
+        let config = tls::server_config(Arc::clone(certificate), &[b"http/1.1"], rustls::DEFAULT_VERSIONS)?;
+        Ok(Some(Arc::new(config)))
+    }
+
     /// The certificate for QUIC.
     fn for_quic(&self, config: &Config) -> anyhow::Result<Arc<Certificate>> {
         match &self.certificate {

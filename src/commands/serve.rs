@@ -13,7 +13,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(quic) = house.quic() {
         println!("Drivers on QUIC: {}, certificate SHA-256 {}", quic.address, quic.fingerprint);
     }
-    println!("Wayfare listens on http://{}/", house.address());
+    println!("Wayfare listens on {}", house.url());
     until_stopped().await?;
     house.drain().await;
     Ok(())

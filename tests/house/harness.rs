@@ -198,7 +198,7 @@ impl House {
 
     /// Waits until it says where it listens, after this much of its output.
     async fn told(&mut self, after: usize) -> String {
-        let mark = "Wayfare listens on http://127.0.0.1:";
+        let mark = "Wayfare listens on http";
         let told = until(SOON, "the house opens", async || {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 panic!("it ended with {status} before it opened; the log:\n{}", self.log());
@@ -208,7 +208,8 @@ impl House {
         })
         .await;
         let (_, rest) = told.split_once(mark).unwrap();
-        self.port = rest.split('/').next().unwrap().parse().unwrap();
+        let (_, address) = rest.split_once("://127.0.0.1:").unwrap();
+        self.port = address.split('/').next().unwrap().parse().unwrap();
         if let Some((_, quic)) = told.split_once("Drivers on QUIC: 127.0.0.1:") {
             let (port, rest) = quic.split_once(", certificate SHA-256 ").unwrap();
             self.quic_port = port.parse().unwrap();

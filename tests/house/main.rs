@@ -27,3 +27,4 @@ mod nearby;
 mod quic;
 mod rights;
 mod roads;
+mod secure;

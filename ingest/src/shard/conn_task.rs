@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
-use tokio::net::tcp::OwnedReadHalf;
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::link::{Common, Link, code_of, poll_read};
+use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::{Decoded, from_driver};
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
@@ -42,7 +41,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
 }
 
 /// Brings the driver into memory, then reads until the connection ends.
-async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
+async fn run(shard: Rc<Shard>, id: ConnId, mut half: ReadHalf, early: Bytes) {
     let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(conn.line.wake())))
     else {
         return;
@@ -91,7 +90,7 @@ async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes
 
 impl State {
     /// Waits for bytes and reads them through the shard's one buffer. False when the connection is over.
-    fn poll_read(&mut self, id: ConnId, half: &mut OwnedReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_read(&mut self, id: ConnId, half: &mut ReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let on = poll_read(half, cx, &mut buffer).map(|read| match read {
             Ok(0) | Err(_) => false,
@@ -102,7 +101,7 @@ impl State {
     }
 
     /// The same while the socket is blocked, when two things may be ready.
-    fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
+    fn unblock(&mut self, id: ConnId, half: &ReadHalf, ready: Ready) -> bool {
         let now_s = self.now_s();
         if ready.is_writable() && !self.link(id).is_some_and(|link| link.drain(now_s)) {
             return false;
