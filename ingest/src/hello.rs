@@ -34,14 +34,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A socket that is waited on outside of any shard.
 enum Waiting {
     Plain(TcpStream),
-    Tls(Secure),
+    Tls(Box<Secure>),
 }
 
 impl Waiting {
     fn new(raw: Raw) -> io::Result<Self> {
         Ok(match raw {
             Raw::Plain(stream) => Self::Plain(TcpStream::from_std(stream)?),
-            Raw::Tls(stream, tls) => Self::Tls(Secure::new(stream, *tls)?),
+            Raw::Tls(stream, tls) => Self::Tls(Box::new(Secure::new(stream, *tls)?)),
         })
     }
 

@@ -160,6 +160,8 @@ enum Command {
     Demo {
         #[command(flatten)]
         server: ServerArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
         /// Couriers
         #[arg(long, default_value_t = 6)]
         couriers: usize,
@@ -265,8 +267,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             };
             print(&load::drive(&options).await?, json)
         }
-        Command::Demo { server, couriers, speedup, rate, seed, orders } => {
-            let options = DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders };
+        Command::Demo { server, transport, couriers, speedup, rate, seed, orders } => {
+            let transport = transport.parse()?;
+            let options =
+                DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders, transport };
             let stop = async { drop(tokio::signal::ctrl_c().await) };
             run_demo(&server.url, &server.token, Town::generate(seed), options, stop).await
         }

@@ -2,6 +2,7 @@
 //! another port.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,11 +71,11 @@ async fn carry(front: Arc<UdpSocket>, server_port: u16, weather: Weather, reboun
             rebound.fetch_add(1, Ordering::Relaxed);
             ways.remove(&client);
         }
-        if !ways.contains_key(&client) {
+        if let Entry::Vacant(entry) = ways.entry(client) {
             let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             socket.connect(("127.0.0.1", server_port)).await.unwrap();
             let back = tokio::spawn(back(Arc::clone(&socket), Arc::clone(&front), client, weather, Arc::clone(&dice)));
-            ways.insert(client, Way { socket, since: Instant::now(), back });
+            entry.insert(Way { socket, since: Instant::now(), back });
         }
         let socket = Arc::clone(&ways[&client].socket);
         let bytes = buffer[..count].to_vec();

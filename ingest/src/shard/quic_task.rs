@@ -37,6 +37,16 @@ enum Over {
     Gone(ConnectionError),
 }
 
+/// What to do next.
+enum Turn {
+    /// Read and write; messages' streams only if it `listens`.
+    Talk { listens: bool },
+    /// Write this and what was begun, then end.
+    Farewell(Vec<u8>, CloseCode),
+    /// End.
+    Over(CloseCode),
+}
+
 /// Why a message's own stream gave no message.
 enum Fault {
     TooBig,
@@ -102,25 +112,13 @@ struct Talk {
 impl Talk {
     async fn converse(&mut self, shard: &Rc<Shard>, id: ConnId, wake: &Notify) -> Over {
         loop {
-            let listens = {
-                let mut state = shard.state.borrow_mut();
-                let now_s = state.now_s();
-                let Some(conn) = state.conn(id) else { return Over::With(CloseCode::Normal) };
-                let listens = conn.session.is_some();
-                let Line::Quic(line) = &mut conn.line else { return Over::With(CloseCode::Normal) };
-                match line.end() {
-                    Some(End::Cut(code)) => return Over::With(code),
-                    Some(End::Farewell(code)) => {
-                        let rest = line.take(now_s);
-                        drop(state);
-                        self.farewell(&rest).await;
-                        return Over::With(code);
-                    }
-                    None if self.out.is_empty() => self.out = line.take(now_s),
-                    None => {}
+            let listens = match self.turn(shard, id) {
+                Turn::Talk { listens } => listens,
+                Turn::Farewell(rest, code) => {
+                    self.farewell(&rest).await;
+                    return Over::With(code);
                 }
-                // Streams are opened for reading only when it is known whose they are: until then they wait, within QUIC's own bounds.
-                listens
+                Turn::Over(code) => return Over::With(code),
             };
             tokio::select! {
                 written = self.send.write(&self.out[self.sent..]), if !self.out.is_empty() => {
@@ -143,6 +141,23 @@ impl Talk {
                 () = wake.notified() => {}
             }
         }
+    }
+
+    /// What the shard has for this connection now.
+    fn turn(&mut self, shard: &Rc<Shard>, id: ConnId) -> Turn {
+        let mut state = shard.state.borrow_mut();
+        let now_s = state.now_s();
+        let Some(conn) = state.conn(id) else { return Turn::Over(CloseCode::Normal) };
+        // Streams are opened for reading only when it is known whose they are: until then they wait, within QUIC's own bounds.
+        let listens = conn.session.is_some();
+        let Line::Quic(line) = &mut conn.line else { return Turn::Over(CloseCode::Normal) };
+        match line.end() {
+            Some(End::Cut(code)) => return Turn::Over(code),
+            Some(End::Farewell(code)) => return Turn::Farewell(line.take(now_s), code),
+            None if self.out.is_empty() => self.out = line.take(now_s),
+            None => {}
+        }
+        Turn::Talk { listens }
     }
 
     fn written(&mut self, shard: &Rc<Shard>, id: ConnId, count: usize) {

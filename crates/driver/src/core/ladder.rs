@@ -79,7 +79,7 @@ impl Ladder {
             return ended;
         }
         self.vain += 1;
-        let round = self.vain % self.ways.len() == 0;
+        let round = self.vain.is_multiple_of(self.ways.len());
         self.place = (self.place + 1) % self.ways.len();
         self.gave_up = (self.place > 0).then_some(now);
         // What a proxy answers says nothing about coming back another way.
