@@ -597,6 +597,7 @@ impl Config {
             fix_log: wayfare_bus::FixLogLimits {
                 keep_ms: i64::from(self.fix_log.keep_hours) * 3_600_000,
                 bytes_max: u64::from(self.fix_log.mib_max) << 20,
+                fold_first: true,
             },
             log_events_max: u64::from(self.trips.log_events_max),
         }

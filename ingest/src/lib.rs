@@ -7,7 +7,6 @@
 mod fences;
 mod flush;
 mod hello;
-pub mod keep;
 mod metrics;
 pub mod quic;
 mod restore;

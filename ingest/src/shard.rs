@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
 use wayfare_wire::codec::Decoded;
+use wayfare_wire::kept::KeptMessage;
 use wayfare_wire::{Claims, ErrorBody};
 
 pub use acks::Acks;
@@ -34,7 +35,6 @@ use state::State;
 
 use crate::House;
 use crate::fences::FenceSet;
-use crate::keep::KeptMessage;
 use crate::quic::{Arrival, Greeted, greet};
 
 /// What other threads ask of a shard.

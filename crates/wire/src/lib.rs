@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod fence;
 pub mod frame;
 pub mod ids;
+pub mod kept;
 pub mod messages;
 pub mod plan;
 pub mod polyline;
