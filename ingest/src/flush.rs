@@ -56,6 +56,8 @@ impl FenceEvent {
 /// What one shard has judged since it was last taken.
 #[derive(Default)]
 pub struct Gather {
+    /// Which gather of its shard this is.
+    pub turn: u64,
     /// All entries' bytes, one after another.
     pub body: Vec<u8>,
     /// Driver, lease, and where its entry ends in the body.
@@ -115,7 +117,11 @@ impl Gathers {
     }
 
     fn take(&self) -> Vec<Gather> {
-        self.shards.iter().map(|shard| std::mem::take(&mut *lock(shard))).collect()
+        let next = |gather: &mut Gather| {
+            let fresh = Gather { turn: gather.turn + 1, ..Gather::default() };
+            std::mem::replace(gather, fresh)
+        };
+        self.shards.iter().map(|shard| next(&mut lock(shard))).collect()
     }
 }
 

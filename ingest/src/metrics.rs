@@ -103,6 +103,10 @@ pub fn describe() {
         "wayfare_forecast_seconds_sum",
         "Sums of what was foreseen to be left and what was: their ratio is the bias"
     );
+    describe_counter!(
+        "wayfare_quic_arrivals_total",
+        "First packets of drivers on QUIC, by answer: accepted, unfinished (no complete handshake), retry, refused"
+    );
     describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
     describe_counter!(
         "wayfare_fence_events_total",
@@ -115,6 +119,11 @@ pub fn describe() {
 /// One connection was closed from here.
 pub fn closed(code: CloseCode) {
     counter!("wayfare_drive_closed_total", "reason" => code.word()).increment(1);
+}
+
+/// What became of a first packet on QUIC.
+pub fn arrival(answer: &'static str) {
+    counter!("wayfare_quic_arrivals_total", "answer" => answer).increment(1);
 }
 
 /// How many fences are in the index.

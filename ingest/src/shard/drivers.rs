@@ -39,6 +39,8 @@ pub struct Tracked {
     pub heard_s: u32,
     /// Second in which the tracker was last kept; `None` if it must be kept with the next flush.
     pub kept_s: Option<u32>,
+    /// The gather into which it was last put.
+    pub kept_turn: Option<u64>,
     /// The tracker changed since it was kept.
     pub changed: bool,
     /// Newest phases, for the checkpoint.
@@ -164,6 +166,7 @@ impl Shard {
                 posts: Bucket::full(self.house.config.messages, std::time::Instant::now()),
                 heard_s: now_s,
                 kept_s: None,
+                kept_turn: None,
                 changed: false,
                 phases: phases.clone(),
                 fences: fences.iter().map(|event| (now_s, event.clone())).collect(),
@@ -383,6 +386,7 @@ impl State {
         self.house.gathers.add(self.index, |gather| {
             gather.checkpoints.push(checkpoint);
             gather.fences.extend(found);
+            tracked.kept_turn = Some(gather.turn);
         });
     }
 

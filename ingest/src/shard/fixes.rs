@@ -112,11 +112,6 @@ impl State {
         // then the tracker itself is kept.
         let keep_tracker =
             tracked.changed && (refused > 0 || tracked.kept_s.is_none_or(|kept_s| now_s >= kept_s + interval_s));
-        let checkpoint = keep_tracker.then(|| {
-            tracked.kept_s = Some(now_s);
-            tracked.changed = false;
-            write_checkpoint(driver, tracked, now_s)
-        });
         let lease = tracked.lease.number;
         let (seq, sent) = (message.message.seq, message.message.sent_ms.map(Millis));
         let found_fences = std::mem::take(&mut self.found_fences);
@@ -132,7 +127,13 @@ impl State {
                 }
                 gather.spans.push((driver.0, lease, gather.body.len()));
             }
-            gather.checkpoints.extend(checkpoint);
+            // A replay begins behind the record that holds the checkpoint: a message that goes into the same record after it must be in it.
+            let again = tracked.changed && tracked.kept_turn == Some(gather.turn);
+            if keep_tracker || again {
+                (tracked.kept_s, tracked.kept_turn) = (Some(now_s), Some(gather.turn));
+                tracked.changed = false;
+                gather.checkpoints.push(write_checkpoint(driver, tracked, now_s));
+            }
             gather.fences.extend(found_fences);
             gather.acks.add(driver.0, to, |out| {
                 out.extend_from_slice(if post { b"{" } else { b"{\"type\":\"ack\"," });
