@@ -61,7 +61,7 @@ async fn websocket(
         }
     };
     let shard = fanout.shard().clone();
-    handshake::upgrade(request, WATCH_JSON_V1, move |socket| {
+    handshake::upgrade(request, &[WATCH_JSON_V1], move |socket, _| {
         if shard.try_send(Command::WebSocket { socket, bearer }).is_err() {
             tracing::debug!("a shard is full or gone: a new connection was dropped");
         }

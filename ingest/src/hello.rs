@@ -16,13 +16,13 @@ use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::{Raw, Socket};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits, Reader};
 use wayfare_net::ws::secure::Secure;
-use wayfare_net::ws::{Opcode, write};
-use wayfare_wire::codec::from_driver;
+use wayfare_net::ws::write;
+use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 use wayfare_wire::{Claims, CloseCode, TokenKind};
 
-use crate::shard::Command;
+use crate::shard::{Command, opcode_of};
 use crate::{Ingest, metrics, routes};
 
 /// A first message with a token fits into this with ease.
@@ -75,14 +75,14 @@ impl Waiting {
 }
 
 /// Waits for the first message and hands the socket to the shard of its driver, or says goodbye.
-pub async fn await_token(ingest: Arc<Ingest>, socket: Socket) {
+pub async fn await_token(ingest: Arc<Ingest>, socket: Socket, codec: DriveCodec) {
     let Socket { raw, early, permit } = socket;
     let Ok(waiting) = Waiting::new(raw) else { return };
     let mut early = early.to_vec();
     let looking = async {
         match &waiting {
-            Waiting::Plain(stream) => look(&ingest, stream, &early).await,
-            Waiting::Tls(secure) => take(&ingest, secure, &mut early).await,
+            Waiting::Plain(stream) => look(&ingest, stream, &early, codec).await,
+            Waiting::Tls(secure) => take(&ingest, secure, &mut early, codec).await,
         }
     };
     let looked = tokio::time::timeout(ingest.house.config.auth_timeout, looking).await;
@@ -90,15 +90,20 @@ pub async fn await_token(ingest: Arc<Ingest>, socket: Socket) {
         Ok((claims, driver)) => {
             let Ok(raw) = waiting.release() else { return };
             let socket = Socket { raw, early: Bytes::from(early), permit };
-            if ingest.shard(driver).try_send(Command::WebSocket { socket, claims, driver }).is_err() {
+            if ingest.shard(driver).try_send(Command::WebSocket { socket, codec, claims, driver }).is_err() {
                 tracing::debug!("a shard is full or gone: a new connection was dropped");
             }
         }
-        Err(code) => goodbye(&waiting, code).await,
+        Err(code) => goodbye(&waiting, codec, code).await,
     }
 }
 
-async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Claims, DriverId), CloseCode> {
+async fn look(
+    ingest: &Ingest,
+    stream: &TcpStream,
+    early: &[u8],
+    codec: DriveCodec,
+) -> Result<(Claims, DriverId), CloseCode> {
     let mut buffer = vec![0; HELLO_BYTES_MAX];
     // What came right behind the handshake may be the whole message: then nothing more comes to be peeked at.
     let mut wait = early.is_empty();
@@ -107,7 +112,7 @@ async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Clai
         if wait && count == 0 {
             return Err(CloseCode::Normal);
         }
-        if let Some(token) = first_token(&mut [early, &buffer[..count]].concat())? {
+        if let Some(token) = first_token(&mut [early, &buffer[..count]].concat(), codec)? {
             return verify(ingest, &token);
         }
         if count == buffer.len() {
@@ -121,10 +126,15 @@ async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Clai
 }
 
 /// The same with TLS: what is read stays in `early`.
-async fn take(ingest: &Ingest, secure: &Secure, early: &mut Vec<u8>) -> Result<(Claims, DriverId), CloseCode> {
+async fn take(
+    ingest: &Ingest,
+    secure: &Secure,
+    early: &mut Vec<u8>,
+    codec: DriveCodec,
+) -> Result<(Claims, DriverId), CloseCode> {
     let mut buffer = vec![0; HELLO_BYTES_MAX];
     loop {
-        if let Some(token) = first_token(&mut early.clone())? {
+        if let Some(token) = first_token(&mut early.clone(), codec)? {
             return verify(ingest, &token);
         }
         if early.len() >= HELLO_BYTES_MAX {
@@ -138,15 +148,19 @@ async fn take(ingest: &Ingest, secure: &Secure, early: &mut Vec<u8>) -> Result<(
 }
 
 /// The token in the first message, once that is whole.
-fn first_token(bytes: &mut [u8]) -> Result<Option<String>, CloseCode> {
+fn first_token(bytes: &mut [u8], codec: DriveCodec) -> Result<Option<String>, CloseCode> {
     let mut first = None;
     let fed = Reader::default().feed(bytes, ReadLimits::default(), &mut |incoming| match incoming {
         Incoming::Ping(_) | Incoming::Pong(_) => Flow::On,
-        Incoming::Text(text) => {
-            first = Some(token_of(text));
+        Incoming::Text(text) if !codec.is_binary() => {
+            first = Some(token_of(text.as_bytes(), codec));
             Flow::Stop
         }
-        Incoming::Binary(_) => {
+        Incoming::Binary(bytes) if codec.is_binary() => {
+            first = Some(token_of(bytes, codec));
+            Flow::Stop
+        }
+        Incoming::Text(_) | Incoming::Binary(_) => {
             first = Some(Err(CloseCode::Unsupported));
             Flow::Stop
         }
@@ -159,8 +173,8 @@ fn first_token(bytes: &mut [u8]) -> Result<Option<String>, CloseCode> {
     first.transpose()
 }
 
-fn token_of(text: &str) -> Result<String, CloseCode> {
-    match from_driver(text.as_bytes()) {
+fn token_of(message: &[u8], codec: DriveCodec) -> Result<String, CloseCode> {
+    match codec.read(message) {
         Ok((FromDriver::Hello { token: Some(token), .. }, _)) => Ok(token),
         _ => Err(CloseCode::Unauthorized),
     }
@@ -179,11 +193,13 @@ pub fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseC
 }
 
 /// What the client sent is read away, so that the system does not answer the rest by a reset that swallows our goodbye.
-async fn goodbye(stream: &Waiting, code: CloseCode) {
+async fn goodbye(stream: &Waiting, codec: DriveCodec, code: CloseCode) {
     metrics::closed(code);
     let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms: None });
     let mut frames = Vec::new();
-    write::frame(&mut frames, Opcode::Text, &serde_json::to_vec(&bye).expect("our own messages serialise"));
+    let mut message = Vec::new();
+    codec.write(&mut message, &bye);
+    write::frame(&mut frames, opcode_of(codec), &message);
     write::close(&mut frames, code.number(), code.word());
     if stream.try_write(&frames).is_err() {
         return;

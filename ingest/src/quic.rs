@@ -20,6 +20,7 @@ use std::time::Duration;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wayfare_net::cores::Cores;
+use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::frame::Frames;
 
 use crate::Ingest;
@@ -59,6 +60,8 @@ pub(crate) struct Greeted {
     pub recv: RecvStream,
     /// The control stream as far as it was read.
     pub frames: Frames,
+    /// How messages are written.
+    pub codec: DriveCodec,
     /// Messages that came right behind `hello`.
     pub behind: Vec<Vec<u8>>,
     /// As `hello` said it.

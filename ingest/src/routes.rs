@@ -14,8 +14,8 @@ use wayfare_engine::DriverId;
 use wayfare_net::reply::Refusal;
 use wayfare_net::tokens;
 use wayfare_net::ws::handshake::{self, Socket};
-use wayfare_wire::codec::fixes_from_json;
-use wayfare_wire::{Claims, DRIVE_JSON_V1, ErrorBody, ErrorCode, Role, ids};
+use wayfare_wire::codec::{DriveCodec, fixes_from_json};
+use wayfare_wire::{Claims, ErrorBody, ErrorCode, Role, ids};
 
 use crate::shard::{Command, parse_session};
 use crate::{House, Ingest, hello};
@@ -29,6 +29,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer waits for the disk at most this long; then the app sends again and is recognised.
 const DURABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What we speak on a WebSocket.
+const SUBPROTOCOLS: [&str; 2] = [DriveCodec::ALL[0].subprotocol(), DriveCodec::ALL[1].subprotocol()];
+
+/// The codec of one of [`SUBPROTOCOLS`].
+fn codec_of(subprotocol: &str) -> DriveCodec {
+    DriveCodec::of(subprotocol).unwrap_or_default()
+}
+
 pub fn routes(ingest: Arc<Ingest>) -> Router {
     Router::new().route("/v1/drive", get(websocket)).route("/v1/fixes", post(fixes)).with_state(ingest)
 }
@@ -40,14 +48,15 @@ async fn websocket(State(ingest): State<Arc<Ingest>>, request: Request) -> Resul
         // The token comes with `hello`: the socket waits for it outside of any shard, within its deadline.
         let ingest = Arc::clone(&ingest);
         let runtime = tokio::runtime::Handle::current();
-        return handshake::upgrade(request, DRIVE_JSON_V1, move |socket| {
-            runtime.spawn(hello::await_token(ingest, socket));
+        return handshake::upgrade(request, &SUBPROTOCOLS, move |socket, subprotocol| {
+            runtime.spawn(hello::await_token(ingest, socket, codec_of(subprotocol)));
         });
     }
     let (claims, driver) = authenticate(house, request.headers())?;
     let shard = ingest.shard(driver).clone();
-    handshake::upgrade(request, DRIVE_JSON_V1, move |socket: Socket| {
-        if shard.try_send(Command::WebSocket { socket, claims, driver }).is_err() {
+    handshake::upgrade(request, &SUBPROTOCOLS, move |socket: Socket, subprotocol| {
+        let codec = codec_of(subprotocol);
+        if shard.try_send(Command::WebSocket { socket, codec, claims, driver }).is_err() {
             tracing::debug!("a shard is full or gone: a new connection was dropped");
         }
     })

@@ -25,12 +25,13 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_wire::codec::Decoded;
+use wayfare_wire::codec::{Decoded, DriveCodec};
 use wayfare_wire::kept::KeptMessage;
 use wayfare_wire::{Claims, ErrorBody};
 
 pub use acks::Acks;
 pub use conn_task::parse_session;
+pub use line::opcode_of;
 use state::State;
 
 use crate::House;
@@ -43,6 +44,8 @@ pub enum Command {
     WebSocket {
         /// The connection.
         socket: Socket,
+        /// How its messages are written.
+        codec: DriveCodec,
         /// Who it is.
         claims: Claims,
         /// The driver.
@@ -149,7 +152,9 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
 impl Shard {
     async fn obey(self: &Rc<Self>, command: Command) {
         match command {
-            Command::WebSocket { socket, claims, driver } => conn_task::open(self, socket, claims, driver),
+            Command::WebSocket { socket, codec, claims, driver } => {
+                conn_task::open(self, socket, codec, claims, driver);
+            }
             Command::Arrival(arrival) => drop(tokio::task::spawn_local(greet(*arrival))),
             Command::Quic { greeted, claims, driver } => quic_task::open(self, *greeted, claims, driver),
             Command::Post { driver, message, session, reply } => {

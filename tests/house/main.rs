@@ -24,6 +24,7 @@ mod kill;
 mod library;
 mod limits;
 mod nearby;
+mod proto;
 mod quic;
 mod rights;
 mod roads;

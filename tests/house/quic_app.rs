@@ -114,6 +114,24 @@ impl QuicApp {
         self.outbox.acked[&seq].1.clone()
     }
 
+    /// Takes the next message as it is, in whichever codec.
+    pub async fn control_message(&mut self) -> Vec<u8> {
+        within(SOON, "a message", async {
+            loop {
+                if let Some((head, rest)) = self.heard.split_first_chunk::<4>()
+                    && let Some(message) = rest.get(..u32::from_be_bytes(*head) as usize)
+                {
+                    let message = message.to_vec();
+                    self.heard.drain(..4 + message.len());
+                    return message;
+                }
+                let piece = self.recv.read_chunk(4096, true).await.unwrap().expect("the stream goes on");
+                self.heard.extend_from_slice(&piece.bytes);
+            }
+        })
+        .await
+    }
+
     /// Takes the next message; `None` when the connection is over. May be given up and called again.
     pub async fn step(&mut self) -> Option<Value> {
         loop {

@@ -175,6 +175,10 @@ impl State {
                 self.message(id, text);
                 Flow::On
             }
+            Ok(Common::Binary(_)) => {
+                self.close(id.place, CloseCode::Unsupported, None);
+                Flow::On
+            }
             Ok(Common::Handled(flow)) => flow,
             Err(code) => {
                 self.close(id.place, code, (code == CloseCode::Flood).then_some(10_000));

@@ -346,7 +346,7 @@ impl State {
             Sink::WebSocket(link) => {
                 self.scratch.clear();
                 Codec::Json.message(&mut self.scratch, &bye);
-                link.close(code, &self.scratch, now_s);
+                link.close(code, Opcode::Text, &self.scratch, now_s);
             }
         }
     }

@@ -4,10 +4,10 @@
 use quinn::{Connection, VarInt};
 use tokio::time::timeout;
 use wayfare_engine::DriverId;
-use wayfare_wire::codec::from_driver;
+use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::frame::Frames;
 use wayfare_wire::messages::drive::FromDriver;
-use wayfare_wire::{Claims, CloseCode, DRIVE_JSON_V1};
+use wayfare_wire::{Claims, CloseCode};
 
 use super::{Arrival, Greeted};
 use crate::shard::Command;
@@ -25,8 +25,9 @@ pub(crate) async fn greet(arrival: Arrival) {
     metrics::arrival("accepted");
     let heard = timeout(ingest.house.config.auth_timeout, listen(&ingest, &connection)).await;
     match heard.unwrap_or(Err(CloseCode::Unauthorized)) {
-        Ok(First { stream: (send, recv), frames, session, behind, claims, driver }) => {
-            let greeted = Greeted { connection: connection.clone(), send, recv, frames, behind, session, permit };
+        Ok(First { stream: (send, recv), frames, codec, session, behind, claims, driver }) => {
+            let greeted =
+                Greeted { connection: connection.clone(), send, recv, frames, codec, behind, session, permit };
             let command = Command::Quic { greeted: Box::new(greeted), claims, driver };
             if ingest.shard(driver).try_send(command).is_err() {
                 close(&connection, CloseCode::Overloaded);
@@ -40,6 +41,7 @@ pub(crate) async fn greet(arrival: Arrival) {
 struct First {
     stream: (quinn::SendStream, quinn::RecvStream),
     frames: Frames,
+    codec: DriveCodec,
     session: String,
     behind: Vec<Vec<u8>>,
     claims: Claims,
@@ -48,23 +50,25 @@ struct First {
 
 async fn listen(ingest: &Ingest, connection: &Connection) -> Result<First, CloseCode> {
     let (send, mut recv) = connection.accept_bi().await.map_err(|_| CloseCode::Normal)?;
-    let (mut frames, mut messages) = (Frames::default(), Vec::new());
+    let (mut frames, mut messages) = (Frames::default(), Vec::<Vec<u8>>::new());
+    let mut codec = DriveCodec::default();
     while messages.len() < 2 {
         // An end before the hello is as good as no hello.
         let piece = recv.read_chunk(PIECE, true).await.ok().flatten().ok_or(CloseCode::Protocol)?;
         let fed = frames.feed(&piece.bytes, &mut |message| messages.push(message.to_vec()));
         fed.map_err(|_| CloseCode::TooBig)?;
-        if messages.first().is_some_and(|codec| codec != DRIVE_JSON_V1.as_bytes()) {
-            return Err(CloseCode::Unsupported);
+        if let Some(name) = messages.first() {
+            let known = std::str::from_utf8(name).ok().and_then(DriveCodec::of);
+            codec = known.ok_or(CloseCode::Unsupported)?;
         }
     }
     let behind = messages.split_off(2);
-    let (token, session) = match from_driver(&messages[1]) {
+    let (token, session) = match codec.read(&messages[1]) {
         Ok((FromDriver::Hello { token: Some(token), session }, _)) => (token, session),
         _ => return Err(CloseCode::Unauthorized),
     };
     let (claims, driver) = hello::verify(ingest, &token)?;
-    Ok(First { stream: (send, recv), frames, session, behind, claims, driver })
+    Ok(First { stream: (send, recv), frames, codec, session, behind, claims, driver })
 }
 
 fn failed() {

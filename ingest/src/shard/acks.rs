@@ -1,12 +1,8 @@
 //! Acks on their way: written when the fixes are judged, sent when they are durable.
 
-use std::io::Write as _;
-
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use wayfare_engine::Verdict;
 use wayfare_wire::messages::drive::ToDriver;
-use wayfare_wire::state::{write_string, write_u64};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::state::{Conn, ConnId, State};
@@ -61,35 +57,6 @@ impl Acks {
     }
 }
 
-/// Appends the members that are common to an ack over WebSocket and HTTP: `"seq":…,"verdicts":[…],"details":[…]`.
-pub fn write_verdicts(out: &mut Vec<u8>, seq: u64, verdicts: &[Verdict], unreadable: &[(u32, String)]) {
-    out.extend_from_slice(b"\"seq\":");
-    write_u64(out, seq);
-    out.extend_from_slice(b",\"verdicts\":[");
-    for (index, verdict) in verdicts.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
-        out.extend_from_slice(verdict.code().as_bytes());
-        out.push(b'"');
-    }
-    out.push(b']');
-    let mut first = true;
-    for (index, verdict) in verdicts.iter().enumerate() {
-        let Verdict::Rejected(reason) = verdict else { continue };
-        out.extend_from_slice(if first { b",\"details\":[" } else { b"," });
-        first = false;
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{{\"index\":{index},\"message\":");
-        match unreadable.iter().find(|(bad, _)| *bad as usize == index) {
-            Some((_, why)) => write_string(out, why),
-            None => write_string(out, &reason.to_string()),
-        }
-        out.push(b'}');
-    }
-    if !first {
-        out.push(b']');
-    }
-}
-
 impl State {
     /// Sends what is durable now; several acks of one connection in one write.
     pub fn send_acks(&mut self, acks: Acks) {
@@ -106,8 +73,8 @@ impl State {
                     if conn.acks.is_empty() {
                         touched.push(id);
                     }
-                    let Conn { line, acks, .. } = conn;
-                    line.frame(acks, body);
+                    let Conn { line, codec, acks, .. } = conn;
+                    line.frame(acks, *codec, body);
                 }
             }
         }
@@ -136,25 +103,6 @@ impl State {
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
-    use wayfare_engine::{Invalid, Reason};
-    use wayfare_wire::messages::drive::Ack;
-
-    #[test]
-    fn hand_written_acks_are_messages_of_the_protocol() {
-        let rejected = Verdict::Rejected(Reason::Invalid(Invalid::ZeroIsland));
-        let check = |verdicts: &[Verdict], unreadable: &[(u32, String)]| {
-            let mut text = b"{".to_vec();
-            write_verdicts(&mut text, 7, verdicts, unreadable);
-            text.push(b'}');
-            serde_json::from_slice::<Ack>(&text).unwrap()
-        };
-        let ack = check(&[Verdict::Accepted, Verdict::Late], &[]);
-        assert_eq!((ack.seq, ack.verdicts.join(","), ack.details.len()), (7, "accepted,late".into(), 0));
-        let ack = check(&[rejected, Verdict::Accepted, rejected], &[(2, "a \"quoted\" reason".into())]);
-        assert_eq!(ack.verdicts.join(","), "invalid,accepted,invalid");
-        assert_eq!(ack.details[1].message, "a \"quoted\" reason");
-        assert_eq!(check(&[], &[]).verdicts.len(), 0);
-    }
 
     #[test]
     fn withheld_acks_are_gone_and_the_others_whole() {

@@ -11,7 +11,7 @@ use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
 use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
-use wayfare_wire::codec::{Decoded, from_driver};
+use wayfare_wire::codec::{Decoded, DriveCodec};
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind, ids};
 
@@ -28,11 +28,11 @@ const MALFORMED_MAX: u8 = 16;
 const UNACKED_MAX: u32 = 64;
 
 /// Takes a socket into the shard.
-pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId) {
+pub fn open(shard: &Rc<Shard>, socket: Socket, codec: DriveCodec, claims: Claims, driver: DriverId) {
     let mut state = shard.state.borrow_mut();
     let (limits, now_s) = (state.link_limits, state.now_s());
     let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
-    let id = state.add(Line::WebSocket(link), claims, driver);
+    let id = state.add(Line::WebSocket(link), codec, claims, driver);
     if state.draining {
         state.close(id, CloseCode::Draining, Some(1000));
     }
@@ -141,10 +141,8 @@ impl State {
         let (limits, now_s) = (self.link_limits, self.now_s());
         let Some(link) = self.link(id) else { return Flow::Stop };
         match link.common(incoming, &limits, now_s) {
-            Ok(Common::Text(text)) => {
-                self.message(id, text.as_bytes());
-                Flow::On
-            }
+            Ok(Common::Text(text)) => self.framed(id, false, text.as_bytes()),
+            Ok(Common::Binary(bytes)) => self.framed(id, true, bytes),
             Ok(Common::Handled(flow)) => flow,
             Err(code) => {
                 self.close(id, code, (code == CloseCode::Flood).then_some(10_000));
@@ -153,9 +151,20 @@ impl State {
         }
     }
 
+    /// A message of a WebSocket: text or bytes, as the codec has it.
+    fn framed(&mut self, id: ConnId, binary: bool, message: &[u8]) -> Flow {
+        match self.conn(id).map(|conn| conn.codec.is_binary() == binary) {
+            Some(true) => self.message(id, message),
+            Some(false) => self.close(id, CloseCode::Unsupported, None),
+            None => return Flow::Stop,
+        }
+        Flow::On
+    }
+
     /// A whole message, on whichever transport.
     pub fn message(&mut self, id: ConnId, message: &[u8]) {
-        let (message, unreadable) = match from_driver(message) {
+        let codec = self.conns[id.place as usize].codec;
+        let (message, unreadable) = match codec.read(message) {
             Ok(read) => read,
             Err(malformed) => return self.malformed(id, &malformed.to_string()),
         };

@@ -7,12 +7,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use wayfare_engine::{Batch, DriverId, Effect, Millis, Verdict};
-use wayfare_wire::codec::Decoded;
+use wayfare_wire::codec::{Decoded, DriveCodec, write_verdicts};
 use wayfare_wire::state::write_u64;
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::Shard;
-use super::acks::{AckTo, write_verdicts};
+use super::acks::AckTo;
 use super::drivers::{Refused, Tracked, write_checkpoint};
 use super::events::{fence_event, phase_event};
 use super::state::State;
@@ -106,6 +106,10 @@ impl State {
         // Over HTTP the rate comes with every answer, on a connection only when it changes.
         let post = matches!(to, AckTo::Post(_));
         let interval_ms = if post { self.conn_interval_ms(driver) } else { 0 };
+        let codec = match to {
+            AckTo::Conn(id) => self.conn(id).map(|conn| conn.codec).unwrap_or_default(),
+            AckTo::Post(_) => DriveCodec::Json,
+        };
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         tracked.changed |= kept + refused > 0;
         // A replay knows nothing of refused fixes, yet they count for what comes after them (a jump is believed when it repeats):
@@ -136,12 +140,13 @@ impl State {
             }
             gather.fences.extend(found_fences);
             gather.acks.add(driver.0, to, |out| {
-                out.extend_from_slice(if post { b"{" } else { b"{\"type\":\"ack\"," });
-                write_verdicts(out, seq, verdicts, unreadable);
-                if post {
-                    out.extend_from_slice(b",\"interval_ms\":");
-                    write_u64(out, u64::from(interval_ms));
+                if !post {
+                    return codec.write_ack(out, seq, verdicts, unreadable);
                 }
+                out.push(b'{');
+                write_verdicts(out, seq, verdicts, unreadable);
+                out.extend_from_slice(b",\"interval_ms\":");
+                write_u64(out, u64::from(interval_ms));
                 out.push(b'}');
             });
         });

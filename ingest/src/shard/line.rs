@@ -5,6 +5,8 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
 use wayfare_net::ws::{Opcode, write};
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{CloseCode, frame};
 
 use super::quic_line::QuicLine;
@@ -32,10 +34,10 @@ impl Line {
         }
     }
 
-    /// Appends a message in the transport's framing.
-    pub fn frame(&self, out: &mut Vec<u8>, message: &[u8]) {
+    /// Appends a message of the connection's codec in the transport's framing.
+    pub fn frame(&self, out: &mut Vec<u8>, codec: DriveCodec, message: &[u8]) {
         match self {
-            Self::WebSocket(_) => write::frame(out, Opcode::Text, message),
+            Self::WebSocket(_) => write::frame(out, opcode_of(codec), message),
             Self::Quic(_) => frame::write(out, message),
         }
     }
@@ -49,9 +51,9 @@ impl Line {
     }
 
     /// Sends the goodbye (`bye` is a whole message), then lets the client leave. Only the first is said.
-    pub fn close(&mut self, code: CloseCode, bye: &[u8], now_s: u32) {
+    pub fn close(&mut self, code: CloseCode, codec: DriveCodec, bye: &[u8], now_s: u32) {
         match self {
-            Self::WebSocket(link) => link.close(code, bye, now_s),
+            Self::WebSocket(link) => link.close(code, opcode_of(codec), bye, now_s),
             Self::Quic(line) => line.close(code, bye, now_s),
         }
     }
@@ -73,12 +75,18 @@ impl Line {
     }
 
     /// Says that we are there. A WebSocket is pinged besides: QUIC acknowledges by itself.
-    pub fn beat(&mut self, now_s: u32) {
-        let mut frames = Vec::new();
+    pub fn beat(&mut self, codec: DriveCodec, now_s: u32) {
+        let (mut frames, mut heartbeat) = (Vec::new(), Vec::new());
+        codec.write(&mut heartbeat, &ToDriver::Heartbeat);
         if matches!(self, Self::WebSocket(_)) {
             write::frame(&mut frames, Opcode::Ping, b"");
         }
-        self.frame(&mut frames, br#"{"type":"heartbeat"}"#);
+        self.frame(&mut frames, codec, &heartbeat);
         self.send(&frames, now_s);
     }
+}
+
+/// What a message is on a WebSocket.
+pub fn opcode_of(codec: DriveCodec) -> Opcode {
+    if codec.is_binary() { Opcode::Binary } else { Opcode::Text }
 }

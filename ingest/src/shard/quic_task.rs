@@ -59,10 +59,10 @@ type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Fault>>>>;
 
 /// Takes a connection into the shard.
 pub fn open(shard: &Rc<Shard>, greeted: Greeted, claims: Claims, driver: DriverId) {
-    let Greeted { connection, send, recv, frames, behind, session, permit } = greeted;
+    let Greeted { connection, send, recv, frames, codec, behind, session, permit } = greeted;
     let mut state = shard.state.borrow_mut();
     let line = Line::Quic(QuicLine::new(permit, &state.link_limits, state.now_s()));
-    let id = state.add(line, claims, driver);
+    let id = state.add(line, codec, claims, driver);
     if state.draining {
         state.close(id, CloseCode::Draining, Some(1000));
     }

@@ -11,6 +11,7 @@ use wayfare_bus::{Fields, Lease};
 use wayfare_engine::learn::Lesson;
 use wayfare_engine::{DriverId, Effect, RawFix, Room, Verdict};
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
+use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
@@ -34,6 +35,7 @@ pub struct ConnId {
 pub struct Conn {
     pub generation: u32,
     pub line: Line,
+    pub codec: DriveCodec,
     pub claims: Claims,
     pub driver: DriverId,
     /// Set by `hello`; messages before it are refused.
@@ -137,12 +139,13 @@ impl State {
     }
 
     /// Adds a connection.
-    pub fn add(&mut self, line: Line, claims: Claims, driver: DriverId) -> ConnId {
+    pub fn add(&mut self, line: Line, codec: DriveCodec, claims: Claims, driver: DriverId) -> ConnId {
         self.generations = self.generations.wrapping_add(1);
         let (generation, opened_s) = (self.generations, self.now_s());
         let place = self.conns.insert(Conn {
             generation,
             line,
+            codec,
             claims,
             driver,
             session: None,
@@ -182,8 +185,9 @@ impl State {
     pub fn say(&mut self, id: ConnId, message: &ToDriver) {
         let now_s = self.now_s();
         let Some(conn) = self.conn(id) else { return };
-        let mut frame = Vec::new();
-        conn.line.frame(&mut frame, &json(message));
+        let (mut frame, mut body) = (Vec::new(), Vec::new());
+        conn.codec.write(&mut body, message);
+        conn.line.frame(&mut frame, conn.codec, &body);
         conn.line.send(&frame, now_s);
     }
 
@@ -193,7 +197,9 @@ impl State {
         let Some(conn) = self.conn(id).filter(|conn| !conn.line.is_closing()) else { return };
         metrics::closed(code);
         let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
-        conn.line.close(code, &json(&bye), now_s);
+        let mut body = Vec::new();
+        conn.codec.write(&mut body, &bye);
+        conn.line.close(code, conn.codec, &body, now_s);
     }
 
     /// Nothing more is taken from here on; what was is in the gather, and every tracker beside it.
@@ -259,7 +265,7 @@ impl State {
         }
         for id in beats {
             if let Some(conn) = self.conn(id) {
-                conn.line.beat(now_s);
+                conn.line.beat(conn.codec, now_s);
             }
         }
         self.counters.publish();
@@ -270,8 +276,4 @@ impl State {
     pub fn leases(&self) -> Vec<(DriverId, Lease)> {
         self.drivers.iter().map(|(driver, tracked)| (*driver, tracked.lease)).collect()
     }
-}
-
-fn json(message: &ToDriver) -> Vec<u8> {
-    serde_json::to_vec(message).expect("our own messages serialise")
 }

@@ -45,16 +45,17 @@ impl Socket {
     }
 }
 
-/// Checks the request and answers it. `opened` gets the socket once the answer is on its way.
+/// Checks the request and answers it. `subprotocols`: those we speak, the one we prefer first; `opened` gets the socket and the one that
+/// was chosen once the answer is on its way.
 ///
 /// # Errors
 /// A refusal that says which header is wrong.
 pub fn upgrade(
     mut request: Request,
-    subprotocol: &'static str,
-    opened: impl FnOnce(Socket) + Send + 'static,
+    subprotocols: &[&'static str],
+    opened: impl FnOnce(Socket, &'static str) + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let accept = check(request.method(), request.headers(), subprotocol)?;
+    let (accept, subprotocol) = check(request.method(), request.headers(), subprotocols)?;
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         // An error here is a client that left during the handshake: nothing was promised to it.
@@ -62,7 +63,7 @@ pub fn upgrade(
         let Ok(parts) = upgraded.downcast::<TokioIo<Accepted>>() else { return };
         let (stream, permit) = parts.io.into_inner().into_parts();
         if let Ok(raw) = release(stream) {
-            opened(Socket { raw, early: parts.read_buf, permit });
+            opened(Socket { raw, early: parts.read_buf, permit }, subprotocol);
         }
     });
     let mut response = Response::new(Body::empty());
@@ -90,7 +91,11 @@ fn release(stream: Stream) -> std::io::Result<Raw> {
     }
 }
 
-fn check(method: &Method, headers: &HeaderMap, subprotocol: &str) -> Result<HeaderValue, Refusal> {
+fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    subprotocols: &[&'static str],
+) -> Result<(HeaderValue, &'static str), Refusal> {
     let refuse = |field: &str, message: &str| {
         Err(Refusal::from(wayfare_wire::ErrorBody::new(ErrorCode::Malformed, message).field(field)))
     };
@@ -105,10 +110,11 @@ fn check(method: &Method, headers: &HeaderMap, subprotocol: &str) -> Result<Head
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     if STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-        if !has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, subprotocol) {
-            return refuse("sec-websocket-protocol", &format!("offer the subprotocol {subprotocol}"));
-        }
-        return Ok(accept_key(key));
+        let offered = |subprotocol: &&&str| has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        return match subprotocols.iter().find(offered) {
+            Some(subprotocol) => Ok((accept_key(key), *subprotocol)),
+            None => refuse("sec-websocket-protocol", &format!("offer the subprotocol {}", subprotocols.join(" or "))),
+        };
     }
     refuse("sec-websocket-key", "the WebSocket key must be 16 bytes in base64")
 }

@@ -287,12 +287,12 @@ impl Link {
     }
 
     /// Sends the goodbye (`bye` is a whole message) and a close frame, then lets the client leave. Only the first is said.
-    pub fn close(&mut self, code: CloseCode, bye: &[u8], now_s: u32) {
+    pub fn close(&mut self, code: CloseCode, opcode: Opcode, bye: &[u8], now_s: u32) {
         if self.is_closing() {
             return;
         }
         let mut frames = Vec::with_capacity(bye.len() + 64);
-        write::frame(&mut frames, Opcode::Text, bye);
+        write::frame(&mut frames, opcode, bye);
         write::close(&mut frames, code.number(), code.word());
         self.send(&frames, now_s);
         self.closing_until_s.get_or_insert(now_s + LINGER_S);
@@ -357,7 +357,7 @@ impl Link {
         }
         match incoming {
             Incoming::Text(text) => return Ok(Common::Text(text)),
-            Incoming::Binary(_) => return Err(CloseCode::Unsupported),
+            Incoming::Binary(bytes) => return Ok(Common::Binary(bytes)),
             Incoming::Ping(payload) => {
                 let mut frame = Vec::new();
                 write::frame(&mut frame, Opcode::Pong, payload);
@@ -373,6 +373,8 @@ impl Link {
 pub enum Common<'a> {
     /// A message of the protocol.
     Text(&'a str),
+    /// A message of bytes; whose codec has none closes with [`CloseCode::Unsupported`].
+    Binary(&'a [u8]),
     /// Nothing left to do.
     Handled(Flow),
 }
