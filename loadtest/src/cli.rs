@@ -269,15 +269,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Demo { server, transport, couriers, speedup, rate, seed, orders } => {
             let transport = transport.parse()?;
-            let options = DemoOptions {
-                couriers,
-                speedup,
-                rate_hz: rate,
-                orders: None,
-                orders_file: orders,
-                seed,
-                transport,
-            };
+            let options =
+                DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders, seed, transport };
             let stop = async { drop(tokio::signal::ctrl_c().await) };
             run_demo(&server.url, &server.token, Town::generate(seed), options, stop).await
         }
