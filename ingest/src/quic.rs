@@ -11,6 +11,7 @@
 mod admit;
 mod endpoint;
 mod greet;
+mod ids;
 
 use std::net::UdpSocket;
 use std::sync::Arc;

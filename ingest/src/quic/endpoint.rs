@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
-use quinn_proto::HashedConnectionIdGenerator;
 use ring::{hkdf, hmac};
 use wayfare_wire::frame::MESSAGE_BYTES_MAX;
 
 use super::QuicConfig;
+use super::ids::Ids;
 use crate::IngestConfig;
 
 /// Messages of one driver on their way at once. A stream is free again when it was read.
@@ -66,11 +66,9 @@ fn transport(heartbeat: Duration) -> TransportConfig {
 pub fn open(socket: UdpSocket, server: ServerConfig, secret: &[u8; 32]) -> io::Result<Endpoint> {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     // Connections of an earlier start are recognised by their ids, and answered that they are gone.
-    let mut id_key = [0; 8];
-    id_key.copy_from_slice(&hmac::sign(&reset_key, b"connection ids").as_ref()[..8]);
-    let id_key = u64::from_le_bytes(id_key);
+    let id_key = hmac::sign(&reset_key, b"connection ids");
     let mut config = EndpointConfig::new(Arc::new(reset_key));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config.cid_generator(move || Box::new(Ids::new(id_key.as_ref())));
     socket.set_nonblocking(true)?;
     let buffers = socket2::SockRef::from(&socket);
     // The kernel gives what its own limit allows.

@@ -118,7 +118,7 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
         cpu_us_per_connection: (connected.cpu_us - before.cpu_us) as f64 / count,
         fixes,
         fixes_per_second: fixes as f64 / took.as_secs_f64(),
-        cpu_us_per_fix: cpu_us / fixes.max(1) as f64,
+        cpu_us_per_fix: if fixes == 0 { 0.0 } else { cpu_us / fixes as f64 },
         cores: cpu_us / 1e6 / took.as_secs_f64(),
         broken: broken.get(),
     })
@@ -157,14 +157,17 @@ impl fmt::Display for DriveReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} drivers on {}, {} fixes per message", self.drivers, self.transport, self.batch)?;
         let memory = mib(self.bytes_per_driver.max(0.0) as u64 * self.drivers as u64);
-        writeln!(
+        write!(
             out,
             "connections      {:>10.0} bytes each ({memory:.1} MiB), {:.0} us of the server's processor each",
             self.bytes_per_driver, self.cpu_us_per_connection
         )?;
+        if self.batch == 0 {
+            return Ok(());
+        }
         write!(
             out,
-            "fixes            {:>10.0} /s acked, {:.2} us of the server's processor each, {:.2} cores, {} connections broken",
+            "\nfixes            {:>10.0} /s acked, {:.2} us of the server's processor each, {:.2} cores, {} connections broken",
             self.fixes_per_second, self.cpu_us_per_fix, self.cores, self.broken
         )
     }
