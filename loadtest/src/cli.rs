@@ -12,6 +12,7 @@ use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
 use wayfare_loadtest::transport::Transport;
+use wayfare_wire::codec::DriveCodec;
 
 /// Simulated drivers and watchers for a running Wayfare server.
 #[derive(Debug, Parser)]
@@ -79,6 +80,13 @@ struct LoadArgs {
     /// Threads of the generator
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// How drivers write: json or proto
+    #[arg(long, default_value = "json", value_parser = codec)]
+    codec: DriveCodec,
+}
+
+fn codec(name: &str) -> Result<DriveCodec, String> {
+    DriveCodec::of(&format!("wayfare.drive.v1.{name}")).ok_or_else(|| format!("{name:?} is not json or proto"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -314,6 +322,7 @@ impl LoadArgs {
             pid: self.pid,
             threads: self.threads,
             progress: shows_progress(json),
+            codec: self.codec,
         }
     }
 }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use wayfare_wire::codec::DriveCodec;
 
 use crate::clock::Clock;
 use crate::rest::Rest;
@@ -63,6 +64,8 @@ pub struct LoadOptions {
     pub threads: usize,
     /// A line of progress on standard error.
     pub progress: bool,
+    /// How drivers write.
+    pub codec: DriveCodec,
 }
 
 /// Open loop: every driver sends `rate_hz` fixes a second.
@@ -159,11 +162,11 @@ async fn connect(
     let server = client::Server::new(&options.base_url, &options.service_token)?;
     let joining = shares.iter().map(|share| {
         let (server, share, live) = (server.clone(), share.clone(), Arc::clone(live));
-        let watchers = options.watchers;
+        let (watchers, codec) = (options.watchers, options.codec);
         tokio::task::spawn_blocking(move || {
             let mut worker = Worker::new(pace, clock, live)?;
             for record in &share {
-                worker.add_ride(&server, record, watchers)?;
+                worker.add_ride(&server, record, watchers, codec)?;
             }
             anyhow::Ok(worker)
         })

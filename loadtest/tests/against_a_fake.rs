@@ -13,6 +13,7 @@ use wayfare_loadtest::demo::{DemoOptions, run_demo};
 use wayfare_loadtest::load::{self, IdleOptions, LoadOptions};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, ReplayReport, replay};
 use wayfare_loadtest::town::Town;
+use wayfare_wire::codec::DriveCodec;
 
 fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
     LoadOptions {
@@ -24,6 +25,7 @@ fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
         pid: Some(std::process::id()),
         threads: 2,
         progress: false,
+        codec: DriveCodec::Json,
     }
 }
 

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use wayfare_wire::messages::drive::FromDriver;
+use wayfare_wire::WATCH_JSON_V1;
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 use wayfare_wire::messages::watch::{FromWatcher, Subscription};
-use wayfare_wire::{DRIVE_JSON_V1, WATCH_JSON_V1};
 
 use super::frames;
 
@@ -42,11 +43,14 @@ impl Server {
     }
 
     /// A driver's connection, welcomed.
-    pub(super) fn drive(&self, token: &str, session: u64) -> anyhow::Result<Opened> {
-        let (mut stream, mut early) = self.upgrade("/v1/drive", DRIVE_JSON_V1, token)?;
+    pub(super) fn drive(&self, token: &str, session: u64, codec: DriveCodec) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/drive", codec.subprotocol(), token)?;
         let hello = FromDriver::Hello { token: None, session: format!("{session:x}") };
-        say(&mut stream, &serde_json::to_vec(&hello)?)?;
-        await_message(&mut stream, &mut early, br#""type":"welcome""#)?;
+        let (mut message, mut frame) = (Vec::new(), Vec::new());
+        codec.write_from_driver(&mut message, &hello);
+        frames::masked(&mut frame, frames::opcode_of(codec), &message);
+        stream.write_all(&frame)?;
+        await_welcome(&mut stream, &mut early, codec)?;
         release(stream, early)
     }
 
@@ -95,6 +99,27 @@ fn say(stream: &mut TcpStream, text: &[u8]) -> anyhow::Result<()> {
     let mut out = Vec::with_capacity(text.len() + 8);
     frames::masked(&mut out, frames::TEXT, text);
     Ok(stream.write_all(&out)?)
+}
+
+/// Reads messages until the welcome; what follows it stays in `bytes`.
+fn await_welcome(stream: &mut TcpStream, bytes: &mut Vec<u8>, codec: DriveCodec) -> anyhow::Result<()> {
+    loop {
+        while let Some(frame) = frames::first(bytes) {
+            let message = match frame.opcode {
+                frames::PING | frames::PONG => None,
+                frames::CLOSE => bail!("refused: {}", String::from_utf8_lossy(frame.payload)),
+                _ => Some(codec.read_to_driver(frame.payload)?),
+            };
+            let size = frame.size;
+            bytes.drain(..size);
+            match message {
+                Some(ToDriver::Welcome { .. }) => return Ok(()),
+                Some(refused @ (ToDriver::Error(_) | ToDriver::Bye(_))) => bail!("refused: {refused:?}"),
+                _ => {}
+            }
+        }
+        more(stream, bytes)?;
+    }
 }
 
 /// Reads messages until one has this member; what follows it stays in `bytes`.

@@ -1,10 +1,18 @@
 //! WebSocket frames from the client's side, as lean as they can be.
 
+use wayfare_wire::codec::DriveCodec;
+
 /// Frame kinds that matter here.
 pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
 pub(super) const CLOSE: u8 = 8;
 pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
+
+/// What a driver's message is.
+pub(super) fn opcode_of(codec: DriveCodec) -> u8 {
+    if codec.is_binary() { BINARY } else { TEXT }
+}
 
 /// A whole frame of the server.
 #[derive(Debug, PartialEq)]

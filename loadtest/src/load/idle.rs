@@ -15,6 +15,7 @@ use super::worker::{Pace, Window, Worker};
 use super::{progress, setup};
 use crate::clock::Clock;
 use crate::rest::Rest;
+use wayfare_wire::codec::DriveCodec;
 
 /// Trips that the watchers share.
 const TRIPS: usize = 100;
@@ -99,7 +100,7 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
     let with_watchers = settled().await?;
     let drive = move |number: usize| {
         let (_, token): &(String, String) = &drivers[number];
-        server.drive(token, fastrand::u64(1..))
+        server.drive(token, fastrand::u64(1..), DriveCodec::Json)
     };
     let worker = open(worker, "drivers", options.drivers, options.progress, drive).await?;
     let with_all = settled().await?;

@@ -18,6 +18,7 @@ use super::setup::Record;
 use crate::clock::Clock;
 use conn::{Conn, Who};
 use ride::Ride;
+use wayfare_wire::codec::DriveCodec;
 
 /// One read takes at most this much; shared by all connections of the thread.
 const READ_BYTES: usize = 256 * 1024;
@@ -101,16 +102,22 @@ impl Worker {
     }
 
     /// Connects a driver and the watchers of its trip.
-    pub(super) fn add_ride(&mut self, server: &Server, record: &Record, watchers: usize) -> anyhow::Result<()> {
+    pub(super) fn add_ride(
+        &mut self,
+        server: &Server,
+        record: &Record,
+        watchers: usize,
+        codec: DriveCodec,
+    ) -> anyhow::Result<()> {
         let ride = self.rides.len();
         let topic = format!("trip:{}:ops", record.trip);
         for _ in 0..watchers {
             let opened = server.watch(&topic)?;
             self.add(opened, Who::Watcher { ride, seen_ms: 0 })?;
         }
-        let opened = server.drive(&record.token, fastrand::u64(1..))?;
+        let opened = server.drive(&record.token, fastrand::u64(1..), codec)?;
         let conn = self.add(opened, Who::Driver { ride })?;
-        self.rides.push(Ride::new(record.number, conn, watchers as u32));
+        self.rides.push(Ride::new(record.number, conn, watchers as u32, codec));
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! What arrives, counted.
 
 use memchr::memmem;
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::ToDriver;
 
 use super::super::frames::{self, Frame};
 use super::conn::Who;
@@ -56,6 +58,7 @@ impl Worker {
     fn take_frame(&mut self, index: usize, frame: &Frame<'_>, now_us: i64, window: Window) {
         match frame.opcode {
             frames::TEXT => {}
+            frames::BINARY => return self.take_binary(index, frame.payload, now_us, window),
             frames::PING => {
                 let mut pong = Vec::with_capacity(frame.payload.len() + 6);
                 frames::masked(&mut pong, frames::PONG, frame.payload);
@@ -81,17 +84,36 @@ impl Worker {
         }
     }
 
+    /// A message to a driver in Protocol Buffers.
+    fn take_binary(&mut self, index: usize, bytes: &[u8], now_us: i64, window: Window) {
+        let Who::Driver { ride } = self.conns[index].who else { return };
+        match DriveCodec::Proto.read_to_driver(bytes) {
+            Ok(ToDriver::Ack(ack)) => {
+                let accepted = ack.verdicts.iter().any(|verdict| verdict == "accepted");
+                self.note_ack(ride, ack.seq, accepted, now_us, window);
+            }
+            Ok(ToDriver::Error(_) | ToDriver::Bye(_)) | Err(_) => {
+                self.counts.errors += 1;
+                self.counts.complaint.get_or_insert_with(|| format!("{:?}", DriveCodec::Proto.read_to_driver(bytes)));
+            }
+            Ok(_) => {}
+        }
+    }
+
     fn take_ack(&mut self, ride: usize, text: &[u8], now_us: i64, window: Window) {
         if !text.starts_with(br#"{"type":"ack""#) {
             return;
         }
-        let seq = number_after(text, br#""seq":"#);
-        let Some(t_ms) = seq.and_then(|seq| self.rides[ride].acked(seq as u64)) else {
-            return;
-        };
+        if let Some(seq) = number_after(text, br#""seq":"#) {
+            let accepted = memmem::find(text, br#""accepted""#).is_some();
+            self.note_ack(ride, seq as u64, accepted, now_us, window);
+        }
+    }
+
+    fn note_ack(&mut self, ride: usize, seq: u64, accepted: bool, now_us: i64, window: Window) {
+        let Some(t_ms) = self.rides[ride].acked(seq) else { return };
         if window.counts(t_ms) {
             self.counts.acked += 1;
-            let accepted = memmem::find(text, br#""accepted""#).is_some();
             self.counts.accepted += u64::from(accepted);
             let late_us = (now_us - t_ms * 1000).max(0) as u64;
             self.counts.ack_us.saturating_record(late_us);

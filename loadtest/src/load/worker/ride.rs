@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 
 use wayfare_driver::Fix;
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::{Fixes, FromDriver};
 
 use super::super::circle::Circle;
 use super::super::frames;
@@ -17,6 +19,7 @@ pub(super) struct Ride {
     pub(super) conn: usize,
     circle: Circle,
     watchers: u32,
+    codec: DriveCodec,
     /// When this ride is to be looked at.
     pub(super) wake_ms: Option<i64>,
     seq: u64,
@@ -35,11 +38,12 @@ pub(super) struct Ride {
 }
 
 impl Ride {
-    pub(super) fn new(number: usize, conn: usize, watchers: u32) -> Self {
+    pub(super) fn new(number: usize, conn: usize, watchers: u32, codec: DriveCodec) -> Self {
         Self {
             conn,
             circle: Circle::new(number),
             watchers,
+            codec,
             wake_ms: None,
             seq: 0,
             begin_ms: 0,
@@ -108,10 +112,16 @@ impl Ride {
         self.unacked.push_back((self.seq, t_ms));
         let fix = self.circle.fix(t_ms);
         self.text.clear();
-        // Writing to a Vec cannot fail.
-        let _ = write_fixes(&mut self.text, self.seq, now_ms, &fix);
+        match self.codec {
+            // Writing to a Vec cannot fail.
+            DriveCodec::Json => write_fixes(&mut self.text, self.seq, now_ms, &fix).unwrap_or_default(),
+            DriveCodec::Proto => {
+                let fixes = Fixes { session: None, seq: self.seq, sent_ms: Some(now_ms), fixes: vec![fix] };
+                self.codec.write_from_driver(&mut self.text, &FromDriver::Fixes(fixes));
+            }
+        }
         self.message.clear();
-        frames::masked(&mut self.message, frames::TEXT, &self.text);
+        frames::masked(&mut self.message, frames::opcode_of(self.codec), &self.text);
         &self.message
     }
 
