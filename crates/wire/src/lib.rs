@@ -7,6 +7,7 @@ pub mod claims;
 pub mod close;
 pub mod codec;
 pub mod cursor;
+pub mod device_key;
 pub mod dialects;
 pub mod fence;
 pub mod ids;
