@@ -14,6 +14,7 @@ mod openapi;
 mod outbox;
 mod permissions;
 mod project;
+mod quarantine;
 mod records;
 mod relay;
 mod route_json;
@@ -119,7 +120,8 @@ impl Api {
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let House { bus, town, .. } = &*self.house;
         let following = nearby::run(bus, town, stop.clone());
-        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop), following);
+        let aside = quarantine::run(&self.house, stop.clone());
+        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop), following, aside);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

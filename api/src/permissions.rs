@@ -31,6 +31,7 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("POST", "/v1/drivers/{id}/device-keys", MANAGE),
     ("GET", "/v1/drivers/{id}/device-keys", READ),
     ("DELETE", "/v1/drivers/{id}/device-keys/{device}", MANAGE),
+    ("GET", "/v1/quarantine", READ),
     ("GET", "/v1/nearby", READ),
     ("GET", "/v1/route", &[Driver, Store, Support, Admin, Service]),
     ("GET", "/v1/traffic", READ),

@@ -6,6 +6,7 @@ pub mod drivers;
 pub mod fences;
 pub mod nearby;
 pub mod pages;
+pub mod quarantine;
 pub mod roads;
 pub mod stores;
 pub mod tokens;
@@ -34,6 +35,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
+        .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/nearby", get(nearby::nearby))
         .route("/v1/route", get(roads::route))
         .route("/v1/traffic", get(roads::traffic))

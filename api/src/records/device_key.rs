@@ -109,11 +109,10 @@ pub async fn insert(write: &mut Write, key: &DeviceKey, hash: &str) -> Result<()
 
 /// All of a driver's keys, revoked ones included, the oldest first.
 pub async fn of_driver(db: &Database, driver: &str) -> Result<Vec<DeviceKey>, DatabaseError> {
-    let docs: Vec<String> =
-        sqlx::query_scalar("SELECT doc FROM device_key WHERE driver = $1 ORDER BY created_ms, id")
-            .bind(driver)
-            .fetch_all(db.read())
-            .await?;
+    let docs: Vec<String> = sqlx::query_scalar("SELECT doc FROM device_key WHERE driver = $1 ORDER BY created_ms, id")
+        .bind(driver)
+        .fetch_all(db.read())
+        .await?;
     docs.iter().map(|doc| Ok(serde_json::from_str(doc)?)).collect()
 }
 

@@ -41,7 +41,9 @@ pub async fn create(
     let driver = drivers::check_usable(&mut write, &id).await?;
     let (live, all) = device_key::count_of(&mut write, &id).await.map_err(fault)?;
     if live >= LIVE_MAX || all >= KEPT_MAX {
-        let text = format!("the driver has {live} device keys, {all} with those revoked; the limits are {LIVE_MAX} and {KEPT_MAX}");
+        let text = format!(
+            "the driver has {live} device keys, {all} with those revoked; the limits are {LIVE_MAX} and {KEPT_MAX}"
+        );
         return Err(Refusal::new(ErrorCode::Conflict, text));
     }
     let record = DeviceKey::new(device, driver, new, &hash, wayfare_bus::now_ms());

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod messages;
 pub mod plan;
 pub mod polyline;
+pub mod quarantine;
 pub mod state;
 pub mod topic;
 
