@@ -64,6 +64,8 @@ pub struct Gather {
     pub phases: Vec<PhaseEvent>,
     pub fences: Vec<FenceEvent>,
     pub acks: Acks,
+    /// Number of this gather, and so of the flush that takes it.
+    pub generation: u64,
 }
 
 /// The gathers of all shards, and the word that there is something in them.
@@ -104,6 +106,11 @@ impl Gathers {
         }
     }
 
+    /// Number of the gather that fills now.
+    pub fn generation(&self, shard: usize) -> u64 {
+        lock(&self.shards[shard]).generation
+    }
+
     /// Ends the flusher once everything is flushed.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -115,11 +122,24 @@ impl Gathers {
     }
 
     fn take(&self) -> Vec<Gather> {
-        self.shards.iter().map(|shard| std::mem::take(&mut *lock(shard))).collect()
+        let take = |shard: &Mutex<Gather>| {
+            let mut gather = lock(shard);
+            let next = Gather { generation: gather.generation + 1, ..Gather::default() };
+            std::mem::replace(&mut *gather, next)
+        };
+        self.shards.iter().map(take).collect()
     }
 }
 
 impl Gather {
+    /// Adds a checkpoint, in the place of an older one that would be written just before it.
+    pub fn keep(&mut self, checkpoint: Checkpoint) {
+        match self.checkpoints.last_mut() {
+            Some(last) if last.driver == checkpoint.driver => *last = checkpoint,
+            _ => self.checkpoints.push(checkpoint),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         let told = self.phases.is_empty() && self.fences.is_empty();
         self.spans.is_empty() && self.checkpoints.is_empty() && told && self.acks.is_empty()

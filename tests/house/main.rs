@@ -9,12 +9,14 @@ mod drive;
 mod fences;
 mod forge;
 mod harness;
+mod phones;
 mod raw;
 mod replica;
 mod rest;
 mod ride;
 mod watch;
 
+mod apps;
 mod bad_input;
 mod corridor;
 mod cuts;

@@ -84,7 +84,7 @@ impl AppItem {
     /// A fix that was sent as `raw`.
     pub fn of(place: u32, fix: AppFix, raw: Bytes) -> Self {
         let AppFix { fix, id, ahead } = fix;
-        let by_place = fix.t_ms.map(|t_ms| identity_of_place(t_ms, fix.lat, fix.lon));
+        let by_place = fix.t_ms.map(|t_ms| identity_of_place(t_ms, fix.lat, fix.lon, fix.accuracy_m));
         Self { place, fix, fault: None, identities: [id.as_deref().map(identity_of_id), by_place], ahead, raw }
     }
 
@@ -103,7 +103,7 @@ impl Phones {
     /// What was kept after a checkpoint is remembered like what stands in it. Our own protocol's messages have a session.
     pub fn recall_kept(&mut self, session: u64, raw: &[RawFix]) {
         for fix in raw.iter().filter(|_| session == 0) {
-            self.recall.note(identity_of_place(fix.taken.0, fix.lat_deg, fix.lon_deg), false);
+            self.recall.note(identity_of_place(fix.taken.0, fix.lat_deg, fix.lon_deg, fix.accuracy_m), false);
         }
     }
 

@@ -41,6 +41,9 @@ pub struct Tracked {
     pub heard_s: u32,
     /// Second in which the tracker was last kept; `None` if it must be kept with the next flush.
     pub kept_s: Option<u32>,
+    /// The gather in which the tracker was last kept. What is gathered behind it there would not be judged again after a restart, so it is kept
+    /// anew with each message.
+    pub kept_in: Option<u64>,
     /// The tracker changed since it was kept.
     pub changed: bool,
     /// What existing phone apps of this driver have sent lately.
@@ -168,6 +171,7 @@ impl Shard {
                 posts: Bucket::full(self.house.config.messages, std::time::Instant::now()),
                 heard_s: now_s,
                 kept_s: None,
+                kept_in: None,
                 changed: false,
                 phones: Phones::of(recall),
                 phases: phases.clone(),
@@ -386,10 +390,15 @@ impl State {
         tracked.kept_s = Some(now_s);
         tracked.changed = false;
         let found = std::mem::take(&mut self.found_fences);
+        let mut kept_in = 0;
         self.house.gathers.add(self.index, |gather| {
-            gather.checkpoints.push(checkpoint);
+            kept_in = gather.generation;
+            gather.keep(checkpoint);
             gather.fences.extend(found);
         });
+        if let Some(tracked) = self.drivers.get_mut(&driver) {
+            tracked.kept_in = Some(kept_in);
+        }
     }
 
     /// Gathers all checkpoints: the house is about to stop.

@@ -88,11 +88,12 @@ impl Recall {
     }
 }
 
-/// What identifies a record that has no id of its own: when it was taken, and where. The same on every machine: it is stored.
-pub fn identity_of_place(t_ms: i64, lat: f64, lon: f64) -> u64 {
-    let hash =
-        [t_ms.to_le_bytes(), lat.to_le_bytes(), lon.to_le_bytes()].iter().fold(SEED, |hash, part| mix(hash, part));
-    scatter(hash)
+/// What identifies a record that has no id of its own: when it was taken, where, and how surely (a vague fix that was refused must not stand
+/// for a better one). The same on every machine: it is stored.
+pub fn identity_of_place(t_ms: i64, lat: f64, lon: f64, accuracy_m: Option<f32>) -> u64 {
+    let accuracy = u64::from(accuracy_m.unwrap_or(0.0).to_bits());
+    let parts = [t_ms.to_le_bytes(), lat.to_le_bytes(), lon.to_le_bytes(), accuracy.to_le_bytes()];
+    scatter(parts.iter().fold(SEED, |hash, part| mix(hash, part)))
 }
 
 /// What identifies a record by its own id.
@@ -156,10 +157,11 @@ mod tests {
     #[test]
     fn places_and_times_next_to_each_other_differ() {
         let identities = [
-            identity_of_place(1_000, 41.15, -8.61),
-            identity_of_place(1_001, 41.15, -8.61),
-            identity_of_place(1_000, 41.150_000_1, -8.61),
-            identity_of_place(1_000, -8.61, 41.15),
+            identity_of_place(1_000, 41.15, -8.61, None),
+            identity_of_place(1_000, 41.15, -8.61, Some(5.0)),
+            identity_of_place(1_001, 41.15, -8.61, None),
+            identity_of_place(1_000, 41.150_000_1, -8.61, None),
+            identity_of_place(1_000, -8.61, 41.15, None),
             identity_of_id("a"),
             identity_of_id("b"),
         ];
