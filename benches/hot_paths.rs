@@ -130,7 +130,7 @@ fn publish(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = EmbeddedConfig {
         dir: folder.path().to_owned(),
-        fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 1 << 20 },
+        fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 1 << 20, fold_first: false },
         log_events_max: 1000,
     };
     let bus = runtime.block_on(Bus::embedded(config)).expect("a bus");

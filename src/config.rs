@@ -107,6 +107,7 @@ pub struct Fanout {
 pub struct Trips {
     pub ended_keep_s: u32,
     pub arrivals_keep_days: u32,
+    pub tracks_keep_days: u32,
     pub log_events_max: u32,
 }
 
@@ -194,7 +195,7 @@ impl Default for Fanout {
 
 impl Default for Trips {
     fn default() -> Self {
-        Self { ended_keep_s: 3600, arrivals_keep_days: 90, log_events_max: 100_000 }
+        Self { ended_keep_s: 3600, arrivals_keep_days: 90, tracks_keep_days: 60, log_events_max: 100_000 }
     }
 }
 
@@ -269,6 +270,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.arrivals_keep_days", "It is remembered for this long how well arrivals were foreseen, days. 1 to 3650."),
+    ("trips.tracks_keep_days", "Where a trip's driver was is kept for this long, days. 1 to 3650."),
     ("trips.log_events_max", "Most events kept of one log (of a store, of phases). 100 to 100000000."),
     (
         "roads.files",
@@ -351,7 +353,7 @@ impl Config {
             ingest.mock
         );
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 26] = [
+        let whole: [(&str, u32, u32, u32); 27] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("cores.threads", self.cores.threads, 0, 256),
@@ -366,6 +368,7 @@ impl Config {
             ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
             ("roads.renew_s", self.roads.renew_s, 5, 600),
             ("trips.arrivals_keep_days", self.trips.arrivals_keep_days, 1, 3650),
+            ("trips.tracks_keep_days", self.trips.tracks_keep_days, 1, 3650),
             ("fix_log.keep_hours", self.fix_log.keep_hours, 1, 8760),
             ("fix_log.mib_max", self.fix_log.mib_max, 1, 1_048_576),
             ("fanout.heartbeat_s", fanout.heartbeat_s, 1, 300),
@@ -487,6 +490,7 @@ impl Config {
             streets: some(&self.pages.streets).map(PathBuf::from),
             basemap_style_url: some(&self.pages.basemap_style_url),
             arrivals_keep_ms: i64::from(self.trips.arrivals_keep_days) * 86_400_000,
+            tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
         }
     }
@@ -515,6 +519,7 @@ impl Config {
             fix_log: wayfare_bus::FixLogLimits {
                 keep_ms: i64::from(self.fix_log.keep_hours) * 3_600_000,
                 bytes_max: u64::from(self.fix_log.mib_max) << 20,
+                fold_first: true,
             },
             log_events_max: u64::from(self.trips.log_events_max),
         }

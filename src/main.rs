@@ -4,6 +4,7 @@ mod commands;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use wayfare::Config;
@@ -46,8 +47,26 @@ enum Command {
     Config,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {}", sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes on one line; a cause that was said already is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        _ if said.ends_with(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     // What needs no house.
     match arguments.command {
         Some(Command::Config) => {
@@ -73,4 +92,17 @@ fn main() -> anyhow::Result<()> {
             Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    #[test]
+    fn an_error_is_one_sentence_and_repeats_nothing() {
+        let check = |error: anyhow::Error, text: &str| assert_eq!(super::sentence(&error), text);
+        check(anyhow::anyhow!("nothing there"), "nothing there");
+        let wrapped = Err::<(), _>(anyhow::anyhow!("nothing there").context("it cannot be read: nothing there"));
+        check(wrapped.context("town.roads").unwrap_err(), "town.roads: it cannot be read: nothing there");
+    }
 }

@@ -59,6 +59,11 @@ CREATE INDEX IF NOT EXISTS quarantine_age ON quarantine (at_ms);
 CREATE TABLE IF NOT EXISTS arrival (
     trip TEXT NOT NULL, assignment BIGINT NOT NULL, arrived_ms BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (trip, assignment));
 CREATE INDEX IF NOT EXISTS arrival_age ON arrival (arrived_ms, trip);
+CREATE INDEX IF NOT EXISTS trip_driver_end ON trip (driver, ended_ms);
+CREATE TABLE IF NOT EXISTS track_chunk (
+    trip TEXT NOT NULL, number BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL,
+    points BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (trip, number));
+CREATE INDEX IF NOT EXISTS track_chunk_age ON track_chunk (to_ms);
 CREATE TABLE IF NOT EXISTS outbox (
     entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);

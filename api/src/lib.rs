@@ -6,6 +6,7 @@
 mod bearer;
 mod db;
 mod fold;
+mod history;
 mod ids;
 mod input;
 mod issue;
@@ -56,6 +57,8 @@ pub struct ApiConfig {
     pub basemap_style_url: Option<String>,
     /// How long it is remembered how well arrivals were foreseen, milliseconds.
     pub arrivals_keep_ms: i64,
+    /// How long tracks of trips are kept, milliseconds.
+    pub tracks_keep_ms: i64,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
 }
@@ -116,12 +119,14 @@ impl Api {
         Ok((Self { house }, first))
     }
 
-    /// Relays the outbox, folds in phases and follows the drivers until `stop` says true.
+    /// Relays the outbox, folds in phases and fixes, and follows the drivers until `stop` says true.
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let House { bus, town, .. } = &*self.house;
         let following = nearby::run(bus, town, stop.clone());
-        let aside = quarantine::run(&self.house, stop.clone());
-        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop), following, aside);
+        let (aside, remembering) =
+            (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
+        tokio::join!(telling, folding, following, remembering, aside);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

@@ -257,7 +257,7 @@ mod tests {
     const B: &str = "area:87283082effffff";
 
     async fn bus(dir: &tempfile::TempDir) -> Bus {
-        let fix_log = FixLogLimits { keep_ms: 1000, bytes_max: 1 << 16 };
+        let fix_log = FixLogLimits { keep_ms: 1000, bytes_max: 1 << 16, fold_first: false };
         Bus::embedded(EmbeddedConfig { dir: dir.path().to_owned(), fix_log, log_events_max: 10 }).await.unwrap()
     }
 

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{arrivals, device_keys, drivers, fences, nearby, pages, quarantine, roads, stores, tokens, trips};
+use crate::routes::{
+    arrivals, device_keys, drivers, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +19,7 @@ use crate::routes::{arrivals, device_keys, drivers, fences, nearby, pages, quara
         nearby::nearby,
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
+        tracks::read, tracks::erase,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),

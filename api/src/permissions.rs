@@ -45,6 +45,8 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("POST", "/v1/trips/{id}/cancel", STORE_MANAGE),
     ("POST", "/v1/trips/{id}/complete", &[Driver, Admin, Service]),
     ("POST", "/v1/trips/{id}/fail", &[Driver, Admin, Service]),
+    ("GET", "/v1/trips/{id}/track", STORE_READ),
+    ("DELETE", "/v1/trips/{id}/track", MANAGE),
     ("POST", "/v1/tokens", STORE_MANAGE),
     ("DELETE", "/v1/tokens/{id}", STORE_MANAGE),
     ("POST", "/v1/tickets", WATCHERS),

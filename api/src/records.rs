@@ -6,6 +6,7 @@ pub mod driver;
 pub mod fence;
 pub mod store;
 pub mod table;
+pub mod track;
 pub mod trip;
 
 pub use driver::Driver;

@@ -10,6 +10,7 @@ pub mod quarantine;
 pub mod roads;
 pub mod stores;
 pub mod tokens;
+pub mod tracks;
 pub mod trips;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/trips/{id}/cancel", post(trips::cancel))
         .route("/v1/trips/{id}/complete", post(trips::complete))
         .route("/v1/trips/{id}/fail", post(trips::fail))
+        .route("/v1/trips/{id}/track", get(tracks::read).delete(tracks::erase))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/tickets", post(tokens::ticket))

@@ -9,7 +9,6 @@ mod device_keys;
 mod fences;
 mod flush;
 mod hello;
-pub mod keep;
 mod metrics;
 mod quarantine;
 mod restore;

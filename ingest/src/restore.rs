@@ -7,8 +7,8 @@ use wayfare_bus::{Bus, FixLogError};
 use wayfare_engine::DriverId;
 
 use crate::Ingest;
-use crate::keep::{self, KeptMessage};
 use crate::shard::Command;
+use wayfare_wire::kept::{self, KeptMessage};
 
 /// Records read at once.
 const PAGE: usize = 64;
@@ -38,7 +38,7 @@ pub async fn run(ingest: &Ingest) -> Result<(), FixLogError> {
                 };
                 for entry in entries {
                     let Some((number, _, kept)) = drivers.get_mut(&entry.driver) else { continue };
-                    if let (true, Some(message)) = (record.number > *number, keep::read(entry.bytes)) {
+                    if let (true, Some(message)) = (record.number > *number, kept::read(entry.bytes)) {
                         kept.push(message);
                         messages += 1;
                     }
@@ -75,6 +75,6 @@ pub async fn messages_of(bus: &Bus, driver: u128, number: u64) -> Result<Vec<Kep
         }
         after = page.next;
         let entries = page.records.into_iter().filter_map(|record| record.entries.ok()).flatten();
-        messages.extend(entries.filter(|entry| entry.driver == driver).filter_map(|entry| keep::read(entry.bytes)));
+        messages.extend(entries.filter(|entry| entry.driver == driver).filter_map(|entry| kept::read(entry.bytes)));
     }
 }

@@ -34,7 +34,7 @@ use state::State;
 
 use crate::House;
 use crate::fences::FenceSet;
-use crate::keep::KeptMessage;
+use wayfare_wire::kept::KeptMessage;
 
 /// What other threads ask of a shard.
 pub enum Command {

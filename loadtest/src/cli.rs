@@ -212,7 +212,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             print(&load::idle(&options).await?, json)
         }
         Command::Demo { server, couriers, speedup, rate, seed, orders } => {
-            let options = DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders };
+            let options = DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders, seed };
             let stop = async { drop(tokio::signal::ctrl_c().await) };
             run_demo(&server.url, &server.token, Town::generate(seed), options, stop).await
         }

@@ -42,11 +42,13 @@ pub struct DemoOptions {
     pub orders: Option<watch::Sender<String>>,
     /// The same, written to a file whenever it changes; readers never see half of it.
     pub orders_file: Option<PathBuf>,
+    /// Couriers, kitchens and orders are drawn from this number; what comes of it still depends on the clock.
+    pub seed: u64,
 }
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { couriers: 6, speedup: 1.0, rate_hz: None, orders: None, orders_file: None }
+        Self { couriers: 6, speedup: 1.0, rate_hz: None, orders: None, orders_file: None, seed: 7 }
     }
 }
 
@@ -105,7 +107,7 @@ async fn open(
     let stores = tokio::time::timeout(SERVER_WITHIN, open_stores(rest, town)).await;
     let stores = stores.context("the server did not answer in time")??;
     let couriers = options.couriers.max(1);
-    let desk = Desk::new(rest.clone(), Arc::clone(town), stores, couriers, list, followed);
+    let desk = Desk::new(rest.clone(), Arc::clone(town), stores, couriers, options.seed, list, followed);
     let desk = Arc::new(desk);
     tasks.spawn(follow::follow(rest.clone(), Arc::clone(&desk), to_follow));
     for number in 0..couriers {
@@ -152,7 +154,7 @@ async fn hire(
     options: &DemoOptions,
     number: usize,
 ) -> anyhow::Result<Hired> {
-    let mut random = fastrand::Rng::new();
+    let mut random = fastrand::Rng::with_seed(options.seed.wrapping_add(1 + number as u64));
     // 21 to 25 km/h by bicycle, 28 to 35 km/h by motorbike.
     let (vehicle, cruise_mps) = match number % 2 {
         0 => (Vehicle::Bicycle, 5.8 + 1.2 * random.f64()),

@@ -86,12 +86,13 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk without orders. `list` always holds the open orders as JSON, oldest first; each new trip is told to `followed`.
+    /// A desk without orders, which will draw them from `seed`. `list` always holds the open orders as JSON, oldest first; each new trip is told to `followed`.
     pub fn new(
         rest: Rest,
         town: std::sync::Arc<Town>,
         stores: Vec<String>,
         couriers: usize,
+        seed: u64,
         list: watch::Sender<String>,
         followed: mpsc::UnboundedSender<String>,
     ) -> Self {
@@ -102,7 +103,7 @@ impl Desk {
             clock: Clock::start(),
             couriers,
             next_number: AtomicU32::new(1),
-            random: Mutex::new(fastrand::Rng::new()),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
             board: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             list,

@@ -89,6 +89,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
         couriers: usize::from(options.couriers),
         speedup: options.speedup,
         orders: Some(orders),
+        seed: options.seed,
         ..DemoOptions::default()
     };
     let (stop, mut stopped) = watch::channel(false);
@@ -124,18 +125,23 @@ async fn town_link(desk: Option<&Rest>) -> Response {
 
 /// The town of an extract, and the file of its roads, which is built when the extract is new or has changed.
 fn mapped_town(extract: &Path, folder: &Path, seed: u64) -> anyhow::Result<(Town, PathBuf)> {
-    let name = || extract.display().to_string();
+    let name = || format!("--map {}", extract.display());
     let about = std::fs::metadata(extract).with_context(name)?;
     let changed_s = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let stem =
         extract.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next()).unwrap_or("town");
     let roads = folder.join(format!("{stem}-{:x}-{changed_s:x}.roads", about.len()));
-    if !roads.exists() {
-        println!("Building the roads of {} …", extract.display());
-        let built = build_city(extract, &Profile::ALL, None, |_| ()).with_context(name)?;
-        std::fs::write(&roads, built.bytes).context("cannot write the roads of the demo")?;
-    }
-    let networks = open_city(&roads, &[Profile::Car, Profile::Bicycle])?;
+    const RIDDEN: [Profile; 2] = [Profile::Car, Profile::Bicycle];
+    // What is not there, or is of another version, is built.
+    let networks = match open_city(&roads, &RIDDEN) {
+        Ok(networks) => networks,
+        Err(_) => {
+            println!("Building the roads of {} …", extract.display());
+            let built = build_city(extract, &Profile::ALL, None, |_| ()).with_context(name)?;
+            built.write(&roads).context("cannot write the roads of the demo")?;
+            open_city(&roads, &RIDDEN)?
+        }
+    };
     let places = read_places(|| File::open(extract).map(BufReader::new)).with_context(name)?;
     let outline = |kind: &'static str, shapes: Vec<Vec<wayfare_engine::Position>>| {
         shapes.into_iter().map(move |ring| (kind, ring))

@@ -5,8 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 use wayfare::Config;
 use wayfare_bus::Bus;
-use wayfare_ingest::keep;
-use wayfare_wire::ids;
+use wayfare_wire::{ids, kept};
 
 /// Records read at once.
 const PAGE: usize = 64;
@@ -38,7 +37,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
                 continue;
             };
             for entry in entries.into_iter().filter(|entry| entry.driver == options.driver.0) {
-                let Some(message) = keep::read(entry.bytes) else { continue };
+                let Some(message) = kept::read(entry.bytes) else { continue };
                 for fix in &message.fixes {
                     let number = |value: Option<f32>| value.map_or_else(String::new, |value| value.to_string());
                     let raw = &fix.raw;

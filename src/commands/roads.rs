@@ -62,10 +62,7 @@ fn build(options: &Build) -> anyhow::Result<()> {
         .with_context(|| options.extract.display().to_string());
     bar.end();
     let built = built?;
-    // Under another name first: a house may be about to open it.
-    let beside = options.output.with_extension("new");
-    std::fs::write(&beside, &built.bytes).with_context(|| format!("cannot write {}", beside.display()))?;
-    std::fs::rename(&beside, &options.output).with_context(|| format!("cannot write {}", options.output.display()))?;
+    built.write(&options.output).with_context(|| format!("cannot write {}", options.output.display()))?;
     let extract = built.extract;
     println!("{} of {} ways can be travelled, {} nodes", extract.ways, extract.ways_read, extract.nodes);
     println!(

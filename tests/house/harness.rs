@@ -147,6 +147,11 @@ impl House {
         self.tokens.lock().unwrap().push(token.to_owned());
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("stderr")).unwrap()
     }

@@ -25,3 +25,4 @@ mod limits;
 mod nearby;
 mod rights;
 mod roads;
+mod tracks;

@@ -77,6 +77,9 @@ pub struct Trip {
     /// When it ended, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<i64>,
+    /// When its track was erased, Unix milliseconds: nothing more is kept of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub track_erased_ms: Option<i64>,
     /// Grows with each change.
     pub version: u64,
 }
@@ -285,6 +288,18 @@ pub async fn live_of_driver(write: &mut Write, driver: &str) -> Result<Vec<Trip>
     let mut trips: Vec<Trip> = docs.iter().map(|doc| serde_json::from_str(doc)).collect::<Result<_, _>>()?;
     trips.sort_by_key(|trip| (trip.assigned_ms, trip.created_ms, trip.id));
     Ok(trips)
+}
+
+/// A driver's trips that live, or ended not before `since_ms`.
+pub async fn of_driver_since(write: &mut Write, driver: &str, since_ms: i64) -> Result<Vec<Trip>, DatabaseError> {
+    let docs: Vec<String> = sqlx::query_scalar(
+        "SELECT doc FROM trip WHERE driver = $1 AND ended_ms IS NULL UNION ALL SELECT doc FROM trip WHERE driver = $1 AND ended_ms >= $2",
+    )
+    .bind(driver)
+    .bind(since_ms)
+    .fetch_all(&mut **write)
+    .await?;
+    docs.iter().map(|doc| Ok(serde_json::from_str(doc)?)).collect()
 }
 
 /// All that live, and those that ended after `ended_after_ms`.

@@ -100,6 +100,7 @@ pub async fn create(
         shares: Vec::new(),
         created_ms: now_ms,
         ended_ms: None,
+        track_erased_ms: None,
         version: 1,
     };
     if let Some(driver) = &new.driver {
@@ -134,8 +135,7 @@ pub async fn read(
     bearer: Bearer,
     Path(id): Path<String>,
 ) -> Result<Json<Trip>, Refusal> {
-    let trip = trip::by_id(&house.db, &id).await.map_err(fault)?.filter(|trip| may_know(&bearer, trip));
-    let mut trip = trip.ok_or_else(|| miss(&house, &bearer))?;
+    let mut trip = known(&house, &bearer, &id).await?;
     if bearer.0.role == Role::Customer {
         // What a customer may know of the driver stands in the topic, as long as the trip goes on.
         trip.driver = None;
@@ -239,6 +239,12 @@ pub async fn change_trip(
 }
 
 /// The trip, if the bearer may know of it.
+pub async fn known(house: &House, bearer: &Bearer, id: &str) -> Result<Trip, Refusal> {
+    let trip = trip::by_id(&house.db, id).await.map_err(fault)?;
+    trip.filter(|trip| may_know(bearer, trip)).ok_or_else(|| miss(house, bearer))
+}
+
+/// The same inside a write.
 async fn find(house: &House, write: &mut Write, bearer: &Bearer, id: &str) -> Result<Trip, Refusal> {
     let trip = trip::by_id_in(write, id).await.map_err(fault)?;
     trip.filter(|trip| may_know(bearer, trip)).ok_or_else(|| miss(house, bearer))

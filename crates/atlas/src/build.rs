@@ -1,7 +1,7 @@
 //! From an extract on disk to a roads file, and back into memory.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
 use wayfare_engine::roads::{BuildError, BuildStats, ExtractStats, InvalidRoads, Network, Profile};
@@ -32,6 +32,22 @@ pub struct BuiltCity {
     pub extract: ExtractStats,
     /// What became of it, by profile.
     pub networks: Vec<(Profile, BuildStats)>,
+}
+
+impl BuiltCity {
+    /// Writes the roads file under another name first: a house may be about to open it, and a build that is interrupted leaves the
+    /// old one as it was.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".new");
+        let mut new = File::create(&beside)?;
+        new.write_all(&self.bytes)?;
+        new.sync_all()?;
+        std::fs::rename(&beside, file)
+    }
 }
 
 /// Why a city cannot be built.
@@ -91,7 +107,7 @@ struct Counted<'a> {
 }
 
 impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.read.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
         Ok(count)

@@ -152,13 +152,9 @@ fn take_nodes(block: &PrimitiveBlock, extract: &mut Extract) {
     }
 }
 
+/// Small extracts, for tests.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::path::PathBuf;
-    use wayfare_engine::roads::{BuildError, Network, Profile};
-
+pub(crate) mod made {
     /// A field of a protobuf message that holds bytes.
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         [&[number << 3 | 2][..], &varint(content.len() as u64), content].concat()
@@ -187,18 +183,18 @@ mod tests {
         each.collect()
     }
 
-    fn blob(kind: &str, raw: &[u8]) -> Vec<u8> {
+    pub(crate) fn blob(kind: &str, raw: &[u8]) -> Vec<u8> {
         let content = field(1, raw);
         let header = [field(1, kind.as_bytes()), number(3, content.len() as u64)].concat();
         [&(header.len() as u32).to_be_bytes()[..], &header, &content].concat()
     }
 
-    fn header(features: &[&str]) -> Vec<u8> {
+    pub(crate) fn header(features: &[&str]) -> Vec<u8> {
         blob("OSMHeader", &features.iter().flat_map(|feature| field(4, feature.as_bytes())).collect::<Vec<_>>())
     }
 
     /// One block: dense nodes on a line 100 m apart, and a way over them with one tag.
-    fn block(nodes: &[i64], tag: (&str, &str)) -> Vec<u8> {
+    pub(crate) fn block(nodes: &[i64], tag: (&str, &str)) -> Vec<u8> {
         let strings = [&b""[..], tag.0.as_bytes(), tag.1.as_bytes()];
         let table: Vec<u8> = strings.iter().flat_map(|string| field(1, string)).collect();
         let lat: Vec<i64> = nodes.iter().map(|id| id.saturating_mul(9_000).saturating_add(411_500_000)).collect();
@@ -208,6 +204,15 @@ mod tests {
         let group = field(2, &[field(2, &dense), field(3, &way)].concat());
         blob("OSMData", &[field(1, &table), group].concat())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::made::{blob, block, header};
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+    use wayfare_engine::roads::{BuildError, Network, Profile};
 
     fn read(bytes: &[u8]) -> Result<(Extract, SourceInfo), InvalidExtract> {
         read_extract(|| Ok(bytes), |_| {})

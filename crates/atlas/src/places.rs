@@ -15,7 +15,7 @@ pub struct Places {
     pub eateries: Vec<(String, Position)>,
     /// Points in the middle of named streets where people live.
     pub streets: Vec<(String, Position)>,
-    /// Outlines of houses.
+    /// Outlines of houses. Outlines are closed: the first point is the last again.
     pub buildings: Vec<Vec<Position>>,
     /// Outlines of parks, gardens and woods.
     pub greens: Vec<Vec<Position>>,
@@ -25,8 +25,8 @@ pub struct Places {
 
 const EATERIES: [&str; 4] = ["restaurant", "cafe", "fast_food", "bar"];
 const HOMES_ON: [&str; 4] = ["residential", "tertiary", "secondary", "living_street"];
-/// Shapes of one kind that are kept.
-const SHAPES_MOST: usize = 30_000;
+/// Shapes of one kind that are kept: the houses of a large city.
+const SHAPES_MOST: usize = 300_000;
 
 /// What a way will become once its nodes are known.
 enum Wanted {
@@ -70,7 +70,8 @@ pub fn read_places<R: Read + Send>(open: impl Fn() -> std::io::Result<R>) -> Res
 }
 
 fn push(shapes: &mut Vec<Vec<Position>>, line: Vec<Position>) {
-    if line.len() >= 4 && shapes.len() < SHAPES_MOST {
+    // An outline that the extract cuts, or that is made of several ways, is none.
+    if line.len() >= 4 && line.first() == line.last() && shapes.len() < SHAPES_MOST {
         shapes.push(line);
     }
 }
@@ -85,7 +86,7 @@ fn judge(way: &Way<'_>) -> Option<Wanted> {
     if is("highway", &HOMES_ON) {
         return named().map(Wanted::Street);
     }
-    if tags.contains_key("building") {
+    if tags.get("building").is_some_and(|value| *value != "no") {
         return Some(Wanted::Building);
     }
     if is("leisure", &["park", "garden", "pitch"])
@@ -119,5 +120,39 @@ fn take_nodes(block: &PrimitiveBlock, nodes: &mut HashMap<i64, Option<Position>>
     for group in block.groups() {
         group.dense_nodes().for_each(|node| take(node.id(), node.lat(), node.lon(), eatery(node.tags())));
         group.nodes().for_each(|node| take(node.id(), node.lat(), node.lon(), eatery(node.tags())));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests {
+    use super::*;
+    use crate::pbf::made::{block, header};
+
+    fn read(nodes: &[i64], tag: (&str, &str)) -> Places {
+        let bytes = [header(&[]), block(nodes, tag)].concat();
+        read_places(|| Ok(&bytes[..])).unwrap()
+    }
+
+    #[test]
+    fn only_closed_ways_are_outlines() {
+        assert_eq!(read(&[1, 2, 3, 1], ("building", "yes")).buildings.len(), 1);
+        assert_eq!(read(&[1, 2, 3, 1], ("leisure", "park")).greens.len(), 1);
+        assert_eq!(read(&[1, 2, 3, 1], ("natural", "water")).waters.len(), 1);
+        for (nodes, tag) in [
+            (&[1, 2, 3, 4][..], ("building", "yes")),
+            (&[1, 2, 1], ("building", "yes")),
+            (&[1, 2, 3, 1], ("building", "no")),
+            (&[1, 2, 3, 4], ("natural", "water")),
+        ] {
+            assert_eq!(read(nodes, tag), Places::default(), "{nodes:?} {tag:?}");
+        }
+    }
+
+    #[test]
+    fn a_street_without_a_name_is_no_address_and_a_nameless_restaurant_none() {
+        for tag in [("highway", "residential"), ("amenity", "restaurant")] {
+            assert_eq!(read(&[1, 2, 3], tag), Places::default());
+        }
     }
 }

@@ -16,6 +16,8 @@ pub struct FixLogLimits {
     pub keep_ms: i64,
     /// Most bytes of records.
     pub bytes_max: u64,
+    /// Records are dropped only once [`FixLog::folded`] says that they live on elsewhere.
+    pub fold_first: bool,
 }
 
 /// What one driver adds to a flush.
@@ -58,6 +60,15 @@ pub struct FlushReceipt {
     pub number: u64,
     /// Places of the entries that were refused because their lease was lost: never ack these.
     pub refused: Vec<usize>,
+}
+
+/// How far a partition was folded into something that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Folded {
+    /// Which log: another one counts anew.
+    pub generation: u64,
+    /// The newest record that may be dropped.
+    pub number: u64,
 }
 
 /// Why a flush was not kept. Nothing of it was.
@@ -174,6 +185,30 @@ impl FixLog {
                 debug_assert_eq!(partition, 0, "the embedded log has one partition");
                 file.read(after, limit).await
             }
+        }
+    }
+
+    /// Which log this is: a file that was set aside, or lost, is followed by one of a higher generation, whose records count anew.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Embedded(file) => file.generation(),
+        }
+    }
+
+    /// Allows records up to a number to be dropped when their time comes. What was said of another generation counts for nothing.
+    pub fn folded(&self, partition: u32, folded: Folded) {
+        match self {
+            Self::Embedded(file) => {
+                debug_assert_eq!(partition, 0, "the embedded log has one partition");
+                file.folded(folded);
+            }
+        }
+    }
+
+    /// Waits until something was appended since it last returned, or for a second; also after nothing.
+    pub async fn appended(&self) {
+        match self {
+            Self::Embedded(file) => file.appended().await,
         }
     }
 

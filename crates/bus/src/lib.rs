@@ -16,8 +16,8 @@ use std::path::PathBuf;
 pub use embedded::OpenError;
 pub use fields::{Fields, Members, Name, Patch};
 pub use fixlog::{
-    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord,
-    RecordPage,
+    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry,
+    KeptRecord, RecordPage,
 };
 pub use leases::{Held, Lease, Leases};
 pub use logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart, Logs};

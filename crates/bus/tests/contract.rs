@@ -27,7 +27,7 @@ impl Embedded {
     async fn open(dir: tempfile::TempDir) -> Self {
         let config = EmbeddedConfig {
             dir: dir.path().to_owned(),
-            fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 64 * 1024 },
+            fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 64 * 1024, fold_first: false },
             log_events_max: 10,
         };
         let bus = Bus::embedded(config).await.expect("a fresh folder opens");

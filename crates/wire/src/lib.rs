@@ -11,6 +11,7 @@ pub mod device_key;
 pub mod dialects;
 pub mod fence;
 pub mod ids;
+pub mod kept;
 pub mod messages;
 pub mod plan;
 pub mod polyline;

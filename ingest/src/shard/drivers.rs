@@ -19,7 +19,7 @@ use super::recall::Recall;
 use super::state::{ConnId, State, Want};
 use super::{LEASE_MS, Shard};
 use crate::flush::{FenceEvent, PhaseEvent};
-use crate::keep::KeptMessage;
+use wayfare_wire::kept::KeptMessage;
 
 /// A driver in memory.
 pub struct Tracked {

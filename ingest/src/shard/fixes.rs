@@ -16,7 +16,7 @@ use super::acks::{AckTo, write_verdicts};
 use super::drivers::{Refused, Tracked, write_checkpoint};
 use super::events::{fence_event, phase_event};
 use super::state::State;
-use crate::keep;
+use wayfare_wire::kept;
 
 /// Lessons kept for one second.
 const LESSONS_MOST: usize = 16_384;
@@ -128,10 +128,10 @@ impl State {
         self.house.gathers.add(self.index, |gather| {
             // A message without kept fixes leaves its number behind, so that its resend is still known after a restart.
             if kept > 0 || (session != 0 && refused > 0) {
-                keep::write_head(&mut gather.body, now, session, seq, sent);
-                for (raw, verdict) in raw.iter().zip(verdicts) {
-                    if verdict.is_kept() {
-                        keep::write_fix(&mut gather.body, raw, *verdict == Verdict::Late);
+                kept::write_head(&mut gather.body, now, session, seq, sent);
+                for effect in effects {
+                    if let Effect::Judged { index, verdict, fix: Some(fix) } = effect {
+                        kept::write_fix(&mut gather.body, &raw[*index], fix.taken(), *verdict == Verdict::Late);
                     }
                 }
                 gather.spans.push((driver.0, lease, gather.body.len()));

@@ -1,5 +1,7 @@
 //! The town as a map reads it.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use wayfare_engine::Position;
@@ -46,17 +48,21 @@ pub(super) fn write_map(town: &Town, map: &MapOfTown) -> String {
             "geometry": {"type": "Polygon", "coordinates": [ring]}}));
     }
     let mut roads: Vec<(bool, Value)> = Vec::new();
+    let mut drawn: HashSet<(Position7, Position7)> = HashSet::new();
     for network in map.cities.iter().map(|city| &city.network) {
         for (number, street) in network.streets().iter().enumerate() {
             let id = StreetId(number as u32);
-            // Each piece once; what cars share with bicycles is drawn as a road of cars.
-            let twice = network.reverse(id).is_some_and(|back| back < id);
-            let own = network.profile() == wayfare_engine::roads::Profile::Car || street.class >= RoadClass::Track;
-            if twice || !own {
+            let line = network.line(id);
+            if !map.draws(town, &line) {
+                continue;
+            }
+            // Each piece once, whichever way it leads and whoever may ride on it.
+            let new = line.windows(2).map(|step| piece(step[0], step[1])).filter(|piece| drawn.insert(*piece)).count();
+            if new == 0 {
                 continue;
             }
             let main = street.class <= RoadClass::Tertiary;
-            let line: Vec<Value> = network.line(id).iter().map(place).collect();
+            let line: Vec<Value> = line.iter().map(place).collect();
             let kind = if main { "main" } else { "street" };
             roads.push((
                 main,
@@ -69,6 +75,15 @@ pub(super) fn write_map(town: &Town, map: &MapOfTown) -> String {
     features.extend(roads.into_iter().map(|(_, road)| road));
     json!({"type": "FeatureCollection", "attribution": map.attribution(), "name": town.name, "features": features})
         .to_string()
+}
+
+/// Latitude and longitude in ten-millionths of a degree.
+type Position7 = (i32, i32);
+
+/// A straight piece of road, the same in both directions.
+fn piece(from: Position, to: Position) -> (Position7, Position7) {
+    let (from, to) = ((from.lat_e7(), from.lon_e7()), (to.lat_e7(), to.lon_e7()));
+    (from.min(to), from.max(to))
 }
 
 fn rounded(degrees: f64, places: f64) -> f64 {

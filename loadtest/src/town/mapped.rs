@@ -11,6 +11,10 @@ const HOMES: usize = 160;
 /// They lie within this distance of the middle of its restaurants, metres: couriers should meet.
 const REACH_M: f64 = 1_800.0;
 
+/// What is drawn around it: houses and parks, and roads somewhat farther, where couriers may be sent around.
+const DRAWN_M: f64 = 2_500.0;
+const ROADS_DRAWN_M: f64 = 5_000.0;
+
 /// What is known of a real town.
 #[derive(Clone, Debug)]
 pub struct MapOfTown {
@@ -37,7 +41,7 @@ pub enum NoTown {
     NoHomes,
 }
 
-pub(super) fn settle(map: MapOfTown, seed: u64) -> Result<Town, NoTown> {
+pub(super) fn settle(mut map: MapOfTown, seed: u64) -> Result<Town, NoTown> {
     let mut random = fastrand::Rng::with_seed(seed);
     // All vehicles must get there, and away again.
     let reachable =
@@ -71,6 +75,7 @@ pub(super) fn settle(map: MapOfTown, seed: u64) -> Result<Town, NoTown> {
     if homes.is_empty() {
         return Err(NoTown::NoHomes);
     }
+    map.shapes.retain(|(_, ring)| ring.iter().any(|at| at.distance_m(middle) < DRAWN_M));
     Ok(Town {
         name: map.name.clone(),
         junctions: Vec::new(),
@@ -120,6 +125,12 @@ impl MapOfTown {
             },
         );
         over_roads.unwrap_or_else(|| Route::along(vec![start, end], vec![false; 2]))
+    }
+
+    /// Whether a road is near enough to be drawn.
+    pub(super) fn draws(&self, town: &Town, line: &[Position]) -> bool {
+        let middle = town.position(Flat::default());
+        line.iter().any(|at| at.distance_m(middle) < ROADS_DRAWN_M)
     }
 
     /// Whom the roads belong to.
@@ -187,7 +198,13 @@ mod tests {
             assert_eq!(route.points.len(), route.junctions.len());
         }
         assert_eq!(Town::on_map(map(), 3).unwrap().homes, town.homes, "the same seed, the same town");
-        assert!(town.geojson().contains("\"attribution\":\"somebody\""));
+        let drawn = town.geojson();
+        assert!(drawn.contains("\"attribution\":\"somebody\""));
+        assert_eq!(
+            drawn.matches("LineString").count(),
+            60,
+            "a road is drawn once, whichever way and by whatever one rides"
+        );
     }
 
     #[test]

@@ -2,26 +2,37 @@
 //!
 //! The sync happens on the writer connection's own thread. The write-ahead log is folded in by hand, from another connection and
 //! between flushes, because SQLite's automatic checkpoint is what makes a flush's tail long.
+//!
+//! A damaged record (its checksum says so) is read as one, and those beside it are served. A damaged file is set aside under another name
+//! and a new one begun: a house that will not start keeps nothing at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use sqlx::Row;
+use tokio::sync::Notify;
 
 use super::OpenError;
 use super::leases::LeaseTable;
 use super::sqlite::{self, Pools};
 use crate::fixlog::{
-    DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, KeptEntry, KeptRecord, RecordPage,
+    DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry, KeptRecord, RecordPage,
 };
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, crc BIGINT NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS record_age ON record (at_ms);
 CREATE TABLE IF NOT EXISTS checkpoint (driver BLOB PRIMARY KEY, number BIGINT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS about (generation BIGINT NOT NULL);
 ";
+
+/// Beyond this share of its bytes the log drops folded records before their time,
+const CROWDED: f64 = 0.75;
+/// but none younger than this, which trackers may still want to judge again.
+const CROWDED_KEEP_MS: i64 = 3_600_000;
 
 /// Bytes of write-ahead log after which it is folded in: the page cache holds this much with ease.
 const WAL_BYTES: u64 = 8 << 20;
@@ -35,16 +46,63 @@ pub struct FixFile {
     bytes: AtomicU64,
     /// Bytes written since the write-ahead log was folded in.
     unfolded: AtomicU64,
+    generation: u64,
+    /// Newest record that may be dropped.
+    droppable: AtomicU64,
+    appended: Notify,
 }
 
 impl FixFile {
+    /// As [`Self::open`]; a file that is damaged is renamed and a new one begun.
+    pub(super) async fn open_or_set_aside(
+        path: &Path,
+        limits: FixLogLimits,
+        leases: Arc<LeaseTable>,
+    ) -> Result<Self, OpenError> {
+        let damage = match Self::open(path, limits, Arc::clone(&leases)).await {
+            Ok(file) => match file.damage().await {
+                None => return Ok(file),
+                Some(damage) => {
+                    file.close().await;
+                    damage
+                }
+            },
+            Err(OpenError::Database { source, .. }) if is_damage(&source) => source.to_string(),
+            Err(error) => return Err(error),
+        };
+        let aside = set_aside(path)?;
+        tracing::error!(file = %path.display(), aside = %aside.display(), damage, "the fix log is damaged; it was set aside, a new one begins");
+        metrics::counter!("wayfare_fixlog_set_aside_total").increment(1);
+        Self::open(path, limits, leases).await
+    }
+
+    /// What the database finds wrong with itself; reads all of it, about a second for a gigabyte.
+    async fn damage(&self) -> Option<String> {
+        match sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&self.pools.read).await {
+            Ok(word) if word == "ok" => None,
+            Ok(damage) => Some(damage),
+            Err(error) => is_damage(&error).then(|| error.to_string()),
+        }
+    }
+
     pub(super) async fn open(path: &Path, limits: FixLogLimits, leases: Arc<LeaseTable>) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database { path: path.display().to_string(), source };
         let pools = sqlite::open(path, SCHEMA, true).await?;
+        sqlx::query("INSERT INTO about (generation) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM about)")
+            .bind(crate::now_ms())
+            .execute(&pools.write)
+            .await
+            .map_err(failed)?;
+        let generation: i64 =
+            sqlx::query_scalar("SELECT generation FROM about").fetch_one(&pools.write).await.map_err(failed)?;
         let bytes: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM record")
             .fetch_one(&pools.read)
             .await
-            .map_err(|source| OpenError::Database { path: path.display().to_string(), source })?;
+            .map_err(failed)?;
         Ok(Self {
+            generation: generation as u64,
+            droppable: AtomicU64::new(if limits.fold_first { 0 } else { u64::MAX }),
+            appended: Notify::new(),
             pools: Arc::new(pools),
             limits,
             leases,
@@ -85,6 +143,7 @@ impl FixFile {
         }
         write.commit().await?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
+        self.appended.notify_one();
         self.fold_when_long(size);
         Ok(FlushReceipt { number: number as u64, refused })
     }
@@ -129,8 +188,10 @@ impl FixFile {
     }
 
     pub(crate) async fn trim(&self) {
-        let oldest = crate::now_ms() - self.limits.keep_ms;
-        if let Err(error) = self.try_trim(oldest).await {
+        let now_ms = crate::now_ms();
+        let crowded = self.bytes.load(Ordering::Relaxed) as f64 > CROWDED * self.limits.bytes_max as f64;
+        let keep_ms = if crowded { self.limits.keep_ms.min(CROWDED_KEEP_MS) } else { self.limits.keep_ms };
+        if let Err(error) = self.try_trim(now_ms - keep_ms).await {
             tracing::warn!(%error, "old records could not be dropped; trying again later");
         }
         metrics::gauge!("wayfare_fixlog_bytes").set(self.bytes.load(Ordering::Relaxed) as f64);
@@ -138,12 +199,14 @@ impl FixFile {
 
     /// In small steps, so that a flush never waits long for the writer.
     async fn try_trim(&self, oldest_ms: i64) -> Result<(), sqlx::Error> {
+        let droppable = i64::try_from(self.droppable.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         loop {
             let dropped: Vec<i64> = sqlx::query_scalar(
-                "DELETE FROM record WHERE number IN (SELECT number FROM record WHERE at_ms < $1 ORDER BY at_ms LIMIT 64)
+                "DELETE FROM record WHERE number IN (SELECT number FROM record WHERE at_ms < $1 AND number <= $2 ORDER BY at_ms LIMIT 64)
                  RETURNING LENGTH(body)",
             )
             .bind(oldest_ms)
+            .bind(droppable)
             .fetch_all(&self.pools.write)
             .await?;
             if dropped.is_empty() {
@@ -151,6 +214,21 @@ impl FixFile {
             }
             self.bytes.fetch_sub(dropped.iter().sum::<i64>() as u64, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn folded(&self, folded: Folded) {
+        if folded.generation == self.generation {
+            self.droppable.store(folded.number, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) async fn appended(&self) {
+        // An append that nobody waited for is remembered, so none is missed.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.appended.notified()).await;
     }
 
     pub(crate) async fn close(&self) {
@@ -169,6 +247,32 @@ impl FixFile {
             }
         });
     }
+}
+
+/// Whether an error means that the bytes of the file are not what was written. Codes of SQLite: `CORRUPT` and `NOTADB`; of
+/// extended codes the low byte counts.
+fn is_damage(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
+
+/// Renames a database with its companions; nothing of it is deleted.
+fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
+    let with = |path: &Path, end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let aside = with(path, &format!(".damaged-{}", crate::now_ms()));
+    for companion in ["", "-wal", "-shm"] {
+        match std::fs::rename(with(path, companion), with(&aside, companion)) {
+            Err(error) if companion.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(OpenError::Folder { path: path.display().to_string(), source: error });
+            }
+            _ => {}
+        }
+    }
+    Ok(aside)
 }
 
 /// driver (16) · length (4) · bytes, for each entry; little endian.
@@ -224,6 +328,86 @@ mod tests {
         #[test]
         fn any_bytes_are_answered(bytes: Vec<u8>) {
             let _ = decode(bytes.into());
+        }
+    }
+
+    const LIMITS: FixLogLimits = FixLogLimits { keep_ms: 1000, bytes_max: 1 << 20, fold_first: true };
+
+    async fn open(path: &Path) -> FixFile {
+        FixFile::open_or_set_aside(path, LIMITS, Arc::new(LeaseTable::new(1))).await.unwrap()
+    }
+
+    async fn append(file: &FixFile, at_ms: i64, bytes: &'static [u8]) -> u64 {
+        let entries = vec![Entry { driver: 1, lease: 0, bytes: bytes.into() }];
+        file.append(&Flush { at_ms, entries, checkpoints: Vec::new() }).await.unwrap().number
+    }
+
+    async fn numbers(file: &FixFile) -> Vec<u64> {
+        file.read(0, 100).await.unwrap().records.iter().map(|record| record.number).collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_dropped_before_it_was_folded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = open(&folder.path().join("fixes.sqlite")).await;
+        for _ in 0..3 {
+            append(&file, 1, b"old").await;
+        }
+        file.trim().await;
+        assert_eq!(numbers(&file).await, [1, 2, 3]);
+        file.folded(Folded { generation: file.generation() + 1, number: 3 });
+        file.trim().await;
+        assert_eq!(numbers(&file).await, [1, 2, 3], "another log was meant");
+        file.folded(Folded { generation: file.generation(), number: 2 });
+        file.trim().await;
+        assert_eq!(numbers(&file).await, [3]);
+    }
+
+    /// Writes over the file: a record's bytes, the first page, all of it, or a page in the middle.
+    #[tokio::test]
+    async fn a_damaged_record_is_told_and_a_damaged_file_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fixes.sqlite");
+        let body: &'static [u8] = &[0x5a; 3000];
+        let now_ms = crate::now_ms();
+        let fill = async || {
+            let file = open(&path).await;
+            let generation = file.generation();
+            for _ in 0..20 {
+                append(&file, now_ms, body).await;
+            }
+            file.close().await;
+            generation
+        };
+        let first = fill().await;
+        let mut bytes = std::fs::read(&path).unwrap();
+        let run = bytes.windows(64).rposition(|window| window == [0x5a; 64]).unwrap();
+        bytes[run - 9] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        let file = open(&path).await;
+        let records = file.read(0, 100).await.unwrap().records;
+        assert_eq!((records.len(), records.iter().filter(|record| record.entries.is_err()).count()), (20, 1));
+        assert_eq!(file.generation(), first);
+        file.close().await;
+
+        let mut generation = first;
+        for (from, until) in [(0, 100), (0, bytes.len()), (4096, 8192)] {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let until = until.min(bytes.len());
+            bytes[from..until].fill(0xee);
+            std::fs::write(&path, &bytes).unwrap();
+            let file = open(&path).await;
+            assert!(file.generation() > generation, "{from}..{until}");
+            assert_eq!(numbers(&file).await, [0; 0]);
+            append(&file, now_ms, b"goes on").await;
+            file.close().await;
+            let kept = std::fs::read_dir(folder.path()).unwrap().filter_map(Result::ok);
+            let aside = kept
+                .filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-"))
+                .map(|entry| entry.path());
+            let aside: Vec<_> = aside.filter(|path| std::fs::read(path).unwrap() == bytes).collect();
+            assert_eq!(aside.len(), 1, "its bytes are kept: {aside:?}");
+            generation = fill().await;
         }
     }
 }

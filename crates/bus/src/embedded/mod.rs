@@ -44,7 +44,8 @@ pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
     let logs = LogFile::open(&config.dir.join("bus.sqlite"), config.log_events_max).await?;
     let epoch = logs.next_epoch(now_ms() as u64).await?;
     let leases = Arc::new(LeaseTable::new(epoch));
-    let fixes = FixFile::open(&config.dir.join("fixes.sqlite"), config.fix_log, Arc::clone(&leases)).await?;
+    let fixes =
+        FixFile::open_or_set_aside(&config.dir.join("fixes.sqlite"), config.fix_log, Arc::clone(&leases)).await?;
     Ok(Bus {
         topics: StateTopics::Embedded(Arc::new(Topics::new(epoch))),
         logs: Logs::Embedded(Arc::new(logs)),

@@ -18,8 +18,14 @@ const COUNT_MOST: u8 = 100;
 const STAY_FIXES: u8 = 10;
 /// Time near a stay after which it is a long one, in ms: nobody who walks takes so long.
 const LONG_MS: i64 = 120_000;
-/// Fixes that the middle of a stay remembers.
-const MIDDLE_MOST: u16 = 300;
+/// Time that the middle of a stay remembers, in ms.
+const MIDDLE_MS: i64 = 1_200_000;
+/// Errors of a phone that stands are alike for about a minute; fixes this far apart, in ms, count as independent ones.
+const APART_MS: f64 = 120_000.0;
+/// What is believed of a phone at best, in metres, until this many fixes of long stays have shown how it errs: before, noise that
+/// wanders looks like a slow walk.
+const UNPROVEN_M: f64 = 15.0;
+const PROOF_FIXES: u8 = 100;
 /// Steps before which the error is not known well enough to believe in motion, and moves in a row that make it.
 const STEPS_LEAST: u8 = 20;
 const MOVES_LEAST: u8 = 3;
@@ -45,8 +51,9 @@ pub(super) struct Anchor(Option<Held>);
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Held {
     at: Unit,
-    /// Fixes in the mean, 1 while moving.
+    /// Fixes in the mean, 1 while moving, and the time of the first.
     count: u8,
+    since: Millis,
     /// Fixes in a row at which the filter was elsewhere.
     moves: u8,
     /// The last two fixes, newest first.
@@ -59,6 +66,8 @@ struct Held {
     stay: Option<Stay>,
     /// Mean square of the distance from the middle of long stays.
     spread_m2: f32,
+    /// Fixes in it, at most [`PROOF_FIXES`].
+    proof: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,8 +108,18 @@ impl Anchor {
     pub(super) fn take(&mut self, seen: &Seen, taken: Millis) -> Estimate {
         let Some(held) = &mut self.0 else {
             let last = [seen.unit; 2];
-            let held =
-                Held { at: seen.unit, count: 1, moves: 0, last, steps: 0, error_m2: 0.0, stay: None, spread_m2: 0.0 };
+            let held = Held {
+                at: seen.unit,
+                count: 1,
+                since: taken,
+                moves: 0,
+                last,
+                steps: 0,
+                error_m2: 0.0,
+                stay: None,
+                spread_m2: 0.0,
+                proof: 0,
+            };
             self.0 = Some(held);
             return held.estimate(seen.accuracy_m, taken);
         };
@@ -108,7 +127,8 @@ impl Anchor {
         let shown_m = RADIUS_PER_ERROR * f64::from(held.error_m2.max(held.spread_m2)).sqrt();
         let accuracy_m = seen.accuracy_m.max(shown_m);
         if seen.filtered.chord_m(held.at) > (ELSEWHERE_ACCURACIES * accuracy_m).max(ELSEWHERE_M) {
-            (held.at, held.count, held.moves) = (seen.filtered, 1, held.moves.saturating_add(1));
+            (held.at, held.count, held.since) = (seen.filtered, 1, taken);
+            held.moves = held.moves.saturating_add(1);
             held.settle(seen.unit, accuracy_m, taken);
             return held.estimate(accuracy_m, taken);
         }
@@ -128,6 +148,7 @@ impl Anchor {
         w.option(self.0, |w, held| {
             held.at.save(w);
             w.u8(held.count);
+            w.time(held.since);
             w.u8(held.moves);
             held.last.iter().for_each(|unit| unit.save(w));
             w.u8(held.steps);
@@ -138,24 +159,26 @@ impl Anchor {
                 w.uint(stay.fixes.into());
             });
             w.f32(held.spread_m2);
+            w.u8(held.proof);
         });
     }
 
     pub(super) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let held = r.option("anchor", |r| {
-            let (at, count, moves) = (Unit::load(r)?, r.u8()?, r.u8()?);
+            let (at, count, since, moves) = (Unit::load(r)?, r.u8()?, r.time("anchor")?, r.u8()?);
             let last = [Unit::load(r)?, Unit::load(r)?];
             let (steps, error_m2) = (r.u8()?, r.f32("anchor")?);
             let stay = r.option("anchor", |r| {
                 let (middle, since) = (Unit::load(r)?, r.time("anchor")?);
-                Ok(Stay { middle, since, fixes: r.count("anchor", MIDDLE_MOST.into())?.max(1) as u16 })
+                Ok(Stay { middle, since, fixes: r.count("anchor", u16::MAX.into())?.max(1) as u16 })
             })?;
-            let spread_m2 = r.f32("anchor")?;
+            let (spread_m2, proof) = (r.f32("anchor")?, r.u8()?);
             let known = (1..=COUNT_MOST).contains(&count)
                 && steps <= STEPS_MOST
+                && proof <= PROOF_FIXES
                 && (0.0..1e6).contains(&error_m2)
                 && (0.0..1e6).contains(&spread_m2);
-            let held = Held { at, count, moves, last, steps, error_m2, stay, spread_m2 };
+            let held = Held { at, count, since, moves, last, steps, error_m2, stay, spread_m2, proof };
             if known { Ok(held) } else { Err(RestoreError::Invalid { field: "anchor" }) }
         })?;
         Ok(Self(held))
@@ -184,12 +207,15 @@ impl Held {
             return;
         };
         let (distance_m, most_m) = (unit.chord_m(stay.middle), 3.0 * accuracy_m);
-        stay.fixes = (stay.fixes + 1).min(MIDDLE_MOST);
+        if taken.since_ms(stay.since) < MIDDLE_MS {
+            stay.fixes = stay.fixes.saturating_add(1);
+        }
         if distance_m > 0.0 {
             stay.middle = stay.middle.towards(unit, (most_m / distance_m).min(1.0) / f64::from(stay.fixes));
         }
         self.stay = Some(stay);
         if stay.is_long(taken) {
+            self.proof = (self.proof + 1).min(PROOF_FIXES);
             let distance_m2 = distance_m.min(most_m).powi(2);
             self.spread_m2 += (SPREAD_SHARE * (distance_m2 - f64::from(self.spread_m2))) as f32;
         }
@@ -203,12 +229,14 @@ impl Held {
 
     fn estimate(&self, accuracy_m: f64, taken: Millis) -> Estimate {
         let stay = self.near_stay(accuracy_m);
-        let (at, count) = match stay.filter(|stay| stay.is_long(taken)) {
-            Some(stay) => (stay.middle, stay.fixes),
-            None => (self.at, self.count.into()),
+        let (at, count, since) = match stay.filter(|stay| stay.is_long(taken)) {
+            Some(stay) => (stay.middle, stay.fixes, stay.since),
+            None => (self.at, self.count.into(), self.since),
         };
-        // Fixes of a phone that stands err together for minutes: their mean is never as good as its number promises.
-        let within_m = accuracy_m * (1.0 / f64::from(count).sqrt()).max(0.25);
+        let proven_m = if self.proof < PROOF_FIXES { accuracy_m.max(UNPROVEN_M) } else { accuracy_m };
+        // Fixes of a phone that stands err together: their mean is as good as the time between them promises, not their number.
+        let apart = 1.0 + taken.since_ms(since).clamp(0, MIDDLE_MS) as f64 / APART_MS;
+        let within_m = proven_m / f64::from(count).min(apart).sqrt();
         let moving = self.moves >= MOVES_LEAST && self.steps >= STEPS_LEAST && stay.is_none();
         Estimate { at, within_m, accuracy_m, moving, young: count < 4 }
     }

@@ -2,6 +2,7 @@
 
 use h3o::{CellIndex, LatLng, Resolution};
 
+use super::file::ATTRIBUTION_MOST;
 use super::geometry::{self, Bounds, bearing_deg, distance_m};
 use super::hierarchy::Hierarchy;
 use super::junction::{Arrival, Departure, OnTheWay, penalty_s};
@@ -29,6 +30,14 @@ pub enum BuildError {
         /// Streets found.
         streets: usize,
         /// Most streets.
+        most: usize,
+    },
+    /// The attribution is longer than a file holds.
+    #[error("the attribution has {bytes} bytes; a roads file holds {most}")]
+    LongAttribution {
+        /// Its bytes.
+        bytes: usize,
+        /// Most bytes.
         most: usize,
     },
     /// The order given is no permutation of the junctions, or a very bad one.
@@ -100,6 +109,9 @@ impl Network {
         data_s: i64,
         order: impl FnOnce(&[[i32; 2]], &[[u32; 2]]) -> Vec<u32>,
     ) -> Result<(Self, BuildStats), BuildError> {
+        if attribution.len() > ATTRIBUTION_MOST {
+            return Err(BuildError::LongAttribution { bytes: attribution.len(), most: ATTRIBUTION_MOST });
+        }
         let nothing = BuildError::NoRoads { profile: profile.code(), ways: extract.stats().ways_read };
         let mut draft = Draft::cut(extract, profile);
         let density = draft.density(extract);

@@ -29,7 +29,7 @@ pub const ROADS_VERSION: u16 = 1;
 /// Most of anything in a file; far above a continent.
 const COUNT_MOST: usize = 1 << 30;
 /// Longest attribution in bytes.
-const TEXT_MOST: usize = 4096;
+pub(crate) const ATTRIBUTION_MOST: usize = 4096;
 
 /// Why bytes are no network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,7 +206,7 @@ impl Network {
         }
         let content_hash = u64::from_le_bytes(r.raw()?);
         let data_s = r.int("date")?;
-        let length = r.count("attribution", TEXT_MOST)?;
+        let length = r.count("attribution", ATTRIBUTION_MOST)?;
         let text = (0..length).map(|_| r.u8()).collect::<Result<Vec<_>, _>>()?;
         let attribution = String::from_utf8(text).map_err(|_| InvalidRoads::Nonsense { part: "attribution" })?;
         let profile = Profile::from_number(r.u8()?).ok_or(InvalidRoads::Nonsense { part: "profile" })?;

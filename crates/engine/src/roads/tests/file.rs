@@ -6,7 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::town::{Dice, Sketch, anywhere};
 use crate::learn::SpeedField;
 use crate::roads::file::HEAD;
-use crate::roads::{Climb, InvalidRoads, Label, MatchRoom, Matcher, Metric, Network, Sight, Start, StreetId};
+use crate::roads::{
+    Climb, Extract, InvalidRoads, Label, MatchRoom, Matcher, Metric, Network, OsmNode, OsmWay, Profile, Sight, Start,
+    StreetId,
+};
 use crate::{Millis, Position};
 
 fn made(seed: u64, across: usize) -> Option<Network> {
@@ -55,6 +58,24 @@ fn same(a: &Network, b: &Network) -> bool {
         && a.streets() == b.streets()
         && a.hierarchy == b.hierarchy
         && all == other
+}
+
+#[test]
+fn whom_the_data_belongs_to_fits_in_a_file_or_is_refused() {
+    let mut extract = Extract::new();
+    extract.add_way(&OsmWay { id: 1, nodes: &[1, 2], tags: &[("highway", "residential")] });
+    for id in [1, 2] {
+        extract.add_node(&OsmNode { id, lat_e7: 411_500_000 + 10_000 * id as i32, lon_e7: -86_100_000, tags: &[] });
+    }
+    let build = |attribution: &str| {
+        let order = |places: &[[i32; 2]], _: &[[u32; 2]]| (0..places.len() as u32).collect();
+        Network::build(&extract, Profile::Car, attribution, 0, order).map(|(network, _)| network)
+    };
+    let longest = "é".repeat(2_048);
+    let network = build(&longest).unwrap();
+    assert_eq!(Network::decode_all(&network.encode()).unwrap()[0].attribution(), longest);
+    let refused = build(&format!("{longest}!")).map(drop).unwrap_err().to_string();
+    assert_eq!(refused, "the attribution has 4097 bytes; a roads file holds 4096");
 }
 
 proptest! {
