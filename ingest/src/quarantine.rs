@@ -1,6 +1,6 @@
 //! Fixes of phone apps that were not kept, set aside for whoever asks why: from the shards to a log, beside the way of those that were.
 //!
-//! Best effort: nobody waits for it. What is too much at once is counted and dropped; a fall may take the last ones along. Of a driver off duty
+//! Best effort: nobody waits for it. What is too much at once is counted and dropped; the end of the house may take the last ones along. Of a driver off duty
 //! no coordinates are set aside, and nothing at all of fixes that were taken off duty.
 
 use std::time::Duration;
