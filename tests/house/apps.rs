@@ -1,10 +1,12 @@
 //! Existing phone apps against the whole house: their queues drain, good fixes land once, bad ones are set aside.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::harness::{House, SOON, now_ms, until};
+use crate::harness::{House, SOON, fault_time, now_ms, until, within};
 use crate::phones::{App, Measured, Phone};
 use crate::rest::Driver;
 use crate::ride::{self, Ride, near_pickup};
@@ -109,9 +111,9 @@ async fn check_drains(house: &House, app: App) {
     let (url, device) = house.address(&driver, json!({ "name": "the phone" })).await;
     let good = measured(60_000);
     let (queue, mut rules) = strewn(&good);
-    let mut phone = Phone::new(app, url, queue);
+    let mut phone = Phone::new(house, app, url, queue);
     phone.lose_every = 3;
-    phone.drain(house).await;
+    phone.drain().await;
 
     // Each good fix once, with the place, the time, the accuracy and the speed that were meant.
     let kept = house.kept(&driver).await;
@@ -187,13 +189,13 @@ async fn a_queue_of_days_whose_answer_was_lost_in_a_fall_lands_once() {
         })
         .collect();
     // The answer to the first request is lost, and the house falls.
-    let mut phone = Phone::new(App::BatchNewestFirst, url, queue.clone());
+    let mut phone = Phone::new(&house, App::BatchNewestFirst, url, queue.clone());
     phone.lose_every = 1;
-    phone.step(&house).await;
+    assert!(phone.step().await);
     house.kill9();
     house.restart().await;
     phone.lose_every = usize::MAX;
-    phone.drain(&house).await;
+    phone.drain().await;
     assert_eq!(phone.requests, 2);
     until(SOON, "all of them are recognised", async || {
         (house.metric("wayfare_fixes_total", "duplicate").await == 3000.0).then_some(())
@@ -201,6 +203,69 @@ async fn a_queue_of_days_whose_answer_was_lost_in_a_fall_lands_once() {
     .await;
     let kept = house.kept(&driver).await;
     assert_eq!((kept.len(), kept.values().filter(|lines| lines.len() > 1).count()), (queue.len(), 0));
+    house.assert_clean_log();
+}
+
+/// A phone that measures something every few milliseconds and sends it when it can, until told to stop; then it sends what is left.
+async fn measure_and_send(mut phone: Phone, start_ms: i64, mut stop: watch::Receiver<bool>) -> (App, i64) {
+    let mut second = 0;
+    loop {
+        let stopping = *stop.borrow();
+        if stopping && phone.queue.is_empty() {
+            return (phone.app, second);
+        }
+        for _ in 0..if stopping { 0 } else { 3 } {
+            let fix = near_pickup(((second % 400) - 200).abs() as f64, 0);
+            let (lat, lon, record) = (fix["lat"].clone(), fix["lon"].clone(), second as u64);
+            let t_ms = start_ms + second * 1000;
+            phone.queue.push_back(Measured {
+                record,
+                lat,
+                lon,
+                t_ms,
+                speed_mps: 1.0,
+                accuracy_m: 5.0,
+                heading_deg: 0.0,
+            });
+            second += 1;
+        }
+        let answered = phone.step().await;
+        let pause = Duration::from_millis(if answered { 5 } else { 20 });
+        let _ = tokio::time::timeout(pause, stop.changed()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nine_loses_nothing_that_an_app_was_told_is_kept_and_doubles_nothing() {
+    let mut house = House::start_with(&FAST[..2]).await;
+    let (stop, stopped) = watch::channel(false);
+    let start_ms = (now_ms() - 7_000_000) / 1000 * 1000;
+    let (mut drivers, mut phones) = (Vec::new(), Vec::new());
+    for app in App::ALL {
+        let driver = house.driver(&format!("{app:?}")).await;
+        let (url, _) = house.address(&driver, json!({})).await;
+        let phone = Phone::new(&house, app, url, []);
+        phones.push(tokio::spawn(measure_and_send(phone, start_ms, stopped.clone())));
+        drivers.push(driver);
+    }
+    let began = Instant::now();
+    let mut falls = 0;
+    while falls < 5 || began.elapsed() < fault_time(Duration::ZERO) {
+        // Each fall at another moment of a flush.
+        tokio::time::sleep(Duration::from_millis(120 + 37 * falls)).await;
+        house.kill9();
+        house.restart().await;
+        falls += 1;
+    }
+    stop.send(true).unwrap();
+    for (driver, phone) in drivers.iter().zip(phones) {
+        let (app, seconds) = within(SOON, "the queue drains", phone).await.unwrap();
+        let kept = house.kept(driver).await;
+        let twice: Vec<_> = kept.values().filter(|lines| lines.len() > 1).collect();
+        assert!(twice.is_empty(), "{app:?}: kept twice: {twice:?}");
+        assert_eq!(kept.len() as i64, seconds, "{app:?}: all of it is kept");
+        assert!(seconds > 20, "{app:?} has sent {seconds}");
+    }
     house.assert_clean_log();
 }
 
@@ -234,6 +299,8 @@ async fn a_key_opens_its_drivers_door_until_it_is_revoked() {
         (&record["id"], &record["name"], &record["app"]),
         (&json!(device), &json!("the old phone"), &json!("osmand"))
     );
+    assert_eq!(record["seen_app"], "osmand");
+    assert!((now_ms() - record["seen_ms"].as_i64().unwrap()) < 60_000, "{record}");
     assert!(!listed.text.contains(&key) && record["fingerprint"].as_str().unwrap().len() == 12);
     assert_eq!(
         house

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::harness::House;
+use crate::harness::{House, SOON};
 use crate::rest::Answer;
 
 /// A queue that has not drained after this many requests never will.
@@ -84,7 +84,8 @@ impl App {
 pub struct Phone {
     pub app: App,
     pub url: String,
-    queue: VecDeque<Measured>,
+    http: reqwest::Client,
+    pub queue: VecDeque<Measured>,
     /// Answers that never arrive: every so many.
     pub lose_every: usize,
     pub requests: usize,
@@ -93,30 +94,34 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub fn new(app: App, url: String, queue: impl IntoIterator<Item = Measured>) -> Self {
-        Self { app, url, queue: queue.into_iter().collect(), lose_every: usize::MAX, requests: 0, asked: Vec::new() }
+    pub fn new(house: &House, app: App, url: String, queue: impl IntoIterator<Item = Measured>) -> Self {
+        let (http, queue) = (house.http.clone(), queue.into_iter().collect());
+        Self { app, url, http, queue, lose_every: usize::MAX, requests: 0, asked: Vec::new() }
     }
 
     /// Sends until nothing is left.
-    pub async fn drain(&mut self, house: &House) {
+    pub async fn drain(&mut self) {
         while !self.queue.is_empty() {
-            self.step(house).await;
+            assert!(self.step().await, "{:?}: the line holds", self.app);
             let left = self.queue.len();
             assert!(self.requests < REQUESTS_MAX, "{:?}: {left} left after {} requests", self.app, self.requests);
         }
     }
 
-    /// One request, and what the app makes of the answer.
-    pub async fn step(&mut self, house: &House) {
+    /// One request, and what the app makes of the answer. False if there was none.
+    pub async fn step(&mut self) -> bool {
         let count = self.app.batch().min(self.queue.len());
-        let answer = House::answer(self.request(house, count)).await;
         self.requests += 1;
+        let Ok(response) = self.request(count).timeout(SOON).send().await else { return false };
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let Ok(text) = response.text().await else { return false };
         if self.requests.is_multiple_of(self.lose_every) {
-            return; // the line broke: as far as the app knows, nothing arrived
+            return true; // the line broke: as far as the app knows, nothing arrived
         }
-        if self.is_delivered(&answer) {
+        if self.is_delivered(&Answer { status, headers, text }) {
             self.queue.drain(..count);
         }
+        true
     }
 
     fn is_delivered(&mut self, answer: &Answer) -> bool {
@@ -146,12 +151,12 @@ impl Phone {
         }
     }
 
-    fn request(&self, house: &House, count: usize) -> reqwest::RequestBuilder {
+    fn request(&self, count: usize) -> reqwest::RequestBuilder {
         let records: Vec<&Measured> = self.queue.iter().take(count).collect();
         let first = records[0];
-        let (url, post) = (self.url.clone(), || house.http.post(&self.url));
+        let (url, post) = (self.url.clone(), || self.http.post(&self.url));
         match self.app {
-            App::TraccarQuery => house.http.post(format!("{url}/?{}", traccar(first))),
+            App::TraccarQuery => self.http.post(format!("{url}/?{}", traccar(first))),
             App::TraccarForm => post()
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(traccar(first)),
@@ -159,7 +164,7 @@ impl Phone {
             App::TraccarObject => post().json(&json!({
                 "device_id": "1", "location": without_uuid(record(first)),
             })),
-            App::Osmand => house.http.get(format!(
+            App::Osmand => self.http.get(format!(
                 "{url}?app=osmand&lat={}&lon={}&timestamp={}&hdop={}&altitude=90.0&speed={}&bearing={}&eta=0",
                 text(&first.lat), text(&first.lon), first.t_ms, first.accuracy_m, first.speed_mps, first.heading_deg,
             )),

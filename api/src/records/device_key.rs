@@ -32,6 +32,12 @@ pub struct DeviceKey {
     pub fingerprint: String,
     /// When it was made, Unix milliseconds.
     pub created_ms: i64,
+    /// When something last came with it, Unix milliseconds, to the minute; absent if nothing has since the house started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_ms: Option<i64>,
+    /// How the app then spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_app: Option<String>,
     /// Revoked then: its address opens nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_ms: Option<i64>,
@@ -86,7 +92,8 @@ impl DeviceKey {
     /// The record of a key with this hash.
     pub fn new(id: ids::Device, driver: ids::Driver, new: NewDeviceKey, hash: &str, now_ms: i64) -> Self {
         let fingerprint = hash.get(..FINGERPRINT_DIGITS).unwrap_or(hash).to_owned();
-        Self { id, driver, name: new.name, app: new.app, fingerprint, created_ms: now_ms, revoked_ms: None }
+        let NewDeviceKey { name, app } = new;
+        Self { id, driver, name, app, fingerprint, created_ms: now_ms, seen_ms: None, seen_app: None, revoked_ms: None }
     }
 
     /// What a door must know of it.

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use wayfare_net::device_key as keys;
 use wayfare_net::reply::Refusal;
+use wayfare_wire::device_key::{DeviceSeenDoc, device_seen_set_of};
 use wayfare_wire::{ErrorCode, ids};
 
 use super::{Page, drivers};
@@ -60,7 +61,15 @@ pub async fn create(
 pub async fn list(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Page<DeviceKey>>, Refusal> {
     let known: Option<Driver> = table::by_id(&house.db, &id).await.map_err(fault)?;
     known.ok_or_else(Refusal::not_found)?;
-    Ok(Json(Page { items: device_key::of_driver(&house.db, &id).await.map_err(fault)?, next: None }))
+    let mut keys = device_key::of_driver(&house.db, &id).await.map_err(fault)?;
+    for key in &mut keys {
+        let topic = house.bus.topics.read(&device_seen_set_of(key.id)).await;
+        let doc = topic.as_ref().and_then(|topic| topic.members.get(&key.id.to_string()));
+        if let Some(seen) = doc.and_then(|doc| serde_json::from_slice::<DeviceSeenDoc>(doc).ok()) {
+            (key.seen_ms, key.seen_app) = (Some(seen.at_ms), Some(seen.dialect));
+        }
+    }
+    Ok(Json(Page { items: keys, next: None }))
 }
 
 /// Revoke a device key: its address opens nothing any more

@@ -21,6 +21,21 @@ pub fn device_key_set_of(hash: &str) -> String {
     device_key_set(first % DEVICE_KEY_SETS)
 }
 
+/// Name of the state topic, for services only, that holds when the phones of a set were last heard of: a field per phone, its value a
+/// [`DeviceSeenDoc`]. Phones are spread over as many as keys are.
+pub fn device_seen_set_of(device: ids::Device) -> String {
+    format!("device-seen-set:{:02x}", device.0 % u128::from(DEVICE_KEY_SETS))
+}
+
+/// When a phone was last heard of, told about once a minute and only since the house started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSeenDoc {
+    /// Then, Unix milliseconds.
+    pub at_ms: i64,
+    /// How it spoke.
+    pub dialect: String,
+}
+
 /// Whose a key is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceKeyDoc {

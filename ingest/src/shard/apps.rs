@@ -6,11 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
+use wayfare_bus::{Fence, Fields};
 use wayfare_engine::{DriverId, RawFix, Reason, Verdict};
 use wayfare_wire::codec::Decoded;
+use wayfare_wire::device_key::{DeviceSeenDoc, device_seen_set_of};
 use wayfare_wire::dialects::{AppFix, Dialect, Fault};
 use wayfare_wire::messages::drive::{Fix, Fixes};
-use wayfare_wire::{ErrorBody, ErrorCode};
+use wayfare_wire::{ErrorBody, ErrorCode, ids};
 
 use super::Shard;
 use super::acks::AckTo;
@@ -24,6 +26,9 @@ const DETAILS_MAX: usize = 20;
 
 /// A phone is asked for another rate at most this often, seconds: some start their receiver anew each time.
 const RATE_LEAST_S: u32 = 15;
+
+/// It is told when a phone was last heard of at most this often, seconds.
+const SEEN_LEAST_S: u32 = 60;
 
 /// Phones of one driver whose rate is remembered.
 const PHONES: usize = 4;
@@ -78,6 +83,8 @@ pub struct Phones {
     pub recall: Recall,
     /// The rate last asked of each, and when.
     rates: SmallVec<[(u128, u32, u32); 1]>,
+    /// The phone last told as heard of, and when.
+    seen: Option<(u128, u32)>,
 }
 
 impl AppItem {
@@ -97,7 +104,7 @@ impl AppItem {
 impl Phones {
     /// The phones of a driver that comes back.
     pub fn of(recall: Recall) -> Self {
-        Self { recall, rates: SmallVec::new() }
+        Self { recall, rates: SmallVec::new(), seen: None }
     }
 
     /// What was kept after a checkpoint is remembered like what stands in it. Our own protocol's messages have a session.
@@ -105,6 +112,15 @@ impl Phones {
         for fix in raw.iter().filter(|_| session == 0) {
             self.recall.note(identity_of_place(fix.taken.0, fix.lat_deg, fix.lon_deg, fix.accuracy_m), false);
         }
+    }
+
+    /// Whether it is time to tell that a phone was heard of.
+    fn tell_seen(&mut self, device: u128, now_s: u32) -> bool {
+        let due = self.seen.is_none_or(|(known, told_s)| known != device || now_s >= told_s + SEEN_LEAST_S);
+        if due {
+            self.seen = Some((device, now_s));
+        }
+        due
     }
 
     /// The rate to ask of a phone, if it is another than it was asked for last.
@@ -152,12 +168,32 @@ impl Shard {
             let gone = |_| ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000);
             durable.await.map_err(gone)??;
         }
-        let mut state = self.state.borrow_mut();
-        let (interval_ms, now_s) = (state.conn_interval_ms(driver), state.now_s());
-        if let Some(tracked) = state.drivers.get_mut(&driver) {
-            taken.new_interval_ms = tracked.phones.rate_to_ask(message.device, interval_ms, now_s);
+        let tell = {
+            let mut state = self.state.borrow_mut();
+            let (interval_ms, now_s) = (state.conn_interval_ms(driver), state.now_s());
+            let phones = state.drivers.get_mut(&driver).map(|tracked| &mut tracked.phones);
+            phones.is_some_and(|phones| {
+                taken.new_interval_ms = phones.rate_to_ask(message.device, interval_ms, now_s);
+                phones.tell_seen(message.device, now_s)
+            })
+        };
+        if tell {
+            self.tell_seen(message.device, message.dialect).await;
         }
         Ok(taken)
+    }
+
+    /// For the list of a driver's keys: whoever pasted an address wants to know whether anything comes.
+    async fn tell_seen(&self, device: u128, dialect: Dialect) {
+        let device = ids::Device(device);
+        let doc = DeviceSeenDoc { at_ms: wayfare_bus::now_ms(), dialect: dialect.code().to_owned() };
+        let mut fields = Fields::new();
+        fields.set(device.to_string(), |out| {
+            serde_json::to_writer(out, &doc).expect("a word and a number are JSON");
+        });
+        // The newest word wins, whoever says it.
+        let fence = Fence::Record { version: 1, assignment: 0 };
+        let _ = self.house.bus.topics.publish(&device_seen_set_of(device), &fields, fence).await;
     }
 
     /// Whether another request of this driver is taken now.
