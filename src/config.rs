@@ -16,6 +16,7 @@ use wayfare_engine::roads::Profile;
 use wayfare_engine::{LimitsTable, ServiceArea, Vehicle};
 use wayfare_net::bucket::Rate;
 use wayfare_net::origin::AllowedOrigins;
+use wayfare_net::tls::TlsFiles;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ use wayfare_net::origin::AllowedOrigins;
 pub struct Config {
     pub data: Data,
     pub http: Http,
+    pub tls: Tls,
+    pub quic: Quic,
     pub log: Log,
     pub cores: CoresConfig,
     pub ingest: Ingest,
@@ -48,6 +51,23 @@ pub struct Http {
     pub connections_max: u32,
     pub head_timeout_s: u32,
     pub metrics_open: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quic {
+    pub listen: String,
+    pub generated_certificate: bool,
+    pub connections_max: u32,
+    pub handshakes_max: u32,
+    pub retry_above: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,6 +165,18 @@ impl Default for Http {
     }
 }
 
+impl Default for Quic {
+    fn default() -> Self {
+        Self {
+            listen: String::new(),
+            generated_certificate: false,
+            connections_max: 100_000,
+            handshakes_max: 4096,
+            retry_above: 0,
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".into(), format: "text".into() }
@@ -210,7 +242,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("data.dir", "Folder of the records, the logs and the keys. Back it up, keep it private."),
     (
         "http.listen",
-        "Address and port. A public address is refused unless a proxy with TLS stands in front (next key).",
+        "Address and port. A public address is refused without a certificate (tls.cert_file) or a proxy with TLS in front (next key).",
     ),
     (
         "http.behind_tls_proxy",
@@ -223,6 +255,25 @@ pub const KEYS: &[(&str, &str)] = &[
     ("http.connections_max", "Most open connections, drivers and watchers together. 1 to 1000000."),
     ("http.head_timeout_s", "A request head must be complete after this long, seconds. 1 to 120."),
     ("http.metrics_open", "True: /metrics needs no token. Otherwise one of the roles support, admin or service."),
+    (
+        "tls.cert_file",
+        "PEM file of the certificate, its own first. With it HTTP and WebSocket speak TLS, and QUIC uses it. Empty: none.",
+    ),
+    ("tls.key_file", "PEM file of its private key. Both files may be replaced while the house is open."),
+    (
+        "quic.listen",
+        "Address and UDP port for drivers on QUIC, like \"0.0.0.0:4433\"; needs a certificate. Empty: no QUIC.",
+    ),
+    (
+        "quic.generated_certificate",
+        "True: without tls.cert_file, QUIC uses a certificate made at the first start, for trials; its fingerprint is printed.",
+    ),
+    ("quic.connections_max", "Most open QUIC connections. 1 to 1000000."),
+    ("quic.handshakes_max", "Most unfinished QUIC handshakes; further ones are refused. 1 to 65536."),
+    (
+        "quic.retry_above",
+        "With more unfinished handshakes than this, a client must first prove its address, one round trip more. 0: always. 0 to 65536.",
+    ),
     ("log.level", "error, warn, info, debug or trace; or a filter like \"info,wayfare_fanout=debug\"."),
     ("log.format", "text, or json for machines."),
     ("cores.threads", "Threads that own connections; 0: one per processor. 0 to 256."),
@@ -352,10 +403,15 @@ impl Config {
             "ingest.mock is {:?}, not reject or accept",
             ingest.mock
         );
+        self.tls_files()?;
+        self.quic_listen()?;
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 27] = [
+        let whole: [(&str, u32, u32, u32); 30] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
+            ("quic.connections_max", self.quic.connections_max, 1, 1_000_000),
+            ("quic.handshakes_max", self.quic.handshakes_max, 1, 65_536),
+            ("quic.retry_above", self.quic.retry_above, 0, 65_536),
             ("cores.threads", self.cores.threads, 0, 256),
             ("ingest.flush_interval_ms", ingest.flush_interval_ms, 0, 1000),
             ("ingest.unflushed_mib_max", ingest.unflushed_mib_max, 1, 4096),
@@ -410,11 +466,37 @@ impl Config {
         let address: SocketAddr =
             text.parse().with_context(|| format!("http.listen is {text:?}, not an address and a port"))?;
         ensure!(
-            address.ip().is_loopback() || self.http.behind_tls_proxy,
-            "http.listen is {address}, which others can reach: tokens would travel in the clear. Put a proxy with TLS in front \
-             and set http.behind_tls_proxy = true, or listen on 127.0.0.1"
+            address.ip().is_loopback() || self.http.behind_tls_proxy || self.tls_files()?.is_some(),
+            "http.listen is {address}, which others can reach: tokens would travel in the clear. Give a certificate (tls.cert_file \
+             and tls.key_file), or put a proxy with TLS in front and set http.behind_tls_proxy = true, or listen on 127.0.0.1"
         );
         Ok(address)
+    }
+
+    /// Certificate and key, if both are given.
+    pub fn tls_files(&self) -> anyhow::Result<Option<TlsFiles>> {
+        let Tls { cert_file, key_file } = &self.tls;
+        match (cert_file.as_os_str().is_empty(), key_file.as_os_str().is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(TlsFiles { cert_file: cert_file.clone(), key_file: key_file.clone() })),
+            (true, false) => bail!("tls.key_file is given without tls.cert_file"),
+            (false, true) => bail!("tls.cert_file is given without tls.key_file"),
+        }
+    }
+
+    /// Where to listen for QUIC, if at all.
+    pub fn quic_listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let text = &self.quic.listen;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let address = text.parse().with_context(|| format!("quic.listen is {text:?}, not an address and a port"))?;
+        ensure!(
+            self.tls_files()?.is_some() || self.quic.generated_certificate,
+            "quic.listen is {text}, and there is no certificate: give tls.cert_file and tls.key_file, or for a trial set \
+             quic.generated_certificate = true"
+        );
+        Ok(Some(address))
     }
 
     fn area(&self) -> anyhow::Result<Option<ServiceArea>> {
@@ -605,6 +687,11 @@ mod tests {
         check("[ingest]\nservice_area = [1.0]", &[], "ingest.service_area");
         check("[ingest]\nservice_area = [1.0, 2.0, 300.0, 4.0]", &[], "ingest.service_area");
         check("[log]\nformat = \"xml\"", &[], "log.format");
+        check("[tls]\ncert_file = \"a.pem\"", &[], "tls.key_file");
+        check("[tls]\nkey_file = \"a.pem\"", &[], "tls.cert_file");
+        check("[quic]\nlisten = \"here\"\ngenerated_certificate = true", &[], "quic.listen");
+        check("[quic]\nlisten = \"127.0.0.1:0\"", &[], "quic.generated_certificate");
+        check("[quic]\nhandshakes_max = 0", &[], "quic.handshakes_max");
         check("[pages]\nstreets = \"/nowhere.geojson\"", &[], "pages.streets");
         check("", &[("WAYFARE_HTTP_LISEN", "x")], "WAYFARE_HTTP_LISEN");
         check("", &[("WAYFARE_CORES_THREADS", "many")], "cores.threads");

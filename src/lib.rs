@@ -8,6 +8,7 @@ mod cross_origin;
 mod health;
 mod keyring;
 mod pages;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// A running house.
 pub struct House {
     address: SocketAddr,
+    secure: bool,
+    quic: Option<QuicAddress>,
     bus: Bus,
     atlas: Arc<Atlas>,
     api: Api,
@@ -48,6 +51,15 @@ pub struct House {
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// Where drivers come in by QUIC, and what shows them that they are right.
+#[derive(Debug, Clone)]
+pub struct QuicAddress {
+    /// UDP.
+    pub address: SocketAddr,
+    /// SHA-256 of the certificate, hexadecimal.
+    pub fingerprint: String,
+}
+
 impl House {
     /// Starts all roles. Returns the first service key if this is the first start with this data folder.
     ///
@@ -57,6 +69,7 @@ impl House {
         let listen = config.listen()?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
+        let shown = tls::Shown::read(config)?;
         let bus = Bus::embedded(config.bus()).await?;
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
@@ -81,6 +94,19 @@ impl House {
         .await?;
         let fanout = Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
 
+        let quic = match tls::QuicDoor::prepare(config, &shown)? {
+            Some(tls::QuicDoor { socket, tls, config, fingerprint }) => {
+                let address = socket.local_addr()?;
+                ingest.listen_on_quic(socket, tls, config, &cores).await.context("quic.listen")?;
+                tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
+                Some(QuicAddress { address, fingerprint })
+            }
+            None => None,
+        };
+        let tls = shown.for_http()?;
+        let secure = tls.is_some();
+        tasks.push(tokio::spawn(shown.follow(stopped.clone())));
+
         let health = health::routes(health::Health {
             api: api.clone(),
             bus: bus.clone(),
@@ -103,18 +129,29 @@ impl House {
             head_timeout: Duration::from_secs(u64::from(config.http.head_timeout_s)),
             ..ServeLimits::default()
         };
-        tasks.push(tokio::spawn(serve(listener, app, limits, stopped.clone())));
+        tasks.push(tokio::spawn(serve(listener, app, limits, tls, stopped.clone())));
         let relay = api.clone();
         let relay_stop = stopped.clone();
         tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
-        Ok((Self { address, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
+        Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
+    }
+
+    /// Where it takes drivers on QUIC, if it does.
+    pub fn quic(&self) -> Option<&QuicAddress> {
+        self.quic.as_ref()
     }
 
     /// Closes the house: no more connections, what was read is judged, kept and acked, drivers and then watchers are told when to come back.

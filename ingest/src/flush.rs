@@ -56,6 +56,8 @@ impl FenceEvent {
 /// What one shard has judged since it was last taken.
 #[derive(Default)]
 pub struct Gather {
+    /// Which gather of its shard this is.
+    pub turn: u64,
     /// All entries' bytes, one after another.
     pub body: Vec<u8>,
     /// Driver, lease, and where its entry ends in the body.
@@ -64,8 +66,6 @@ pub struct Gather {
     pub phases: Vec<PhaseEvent>,
     pub fences: Vec<FenceEvent>,
     pub acks: Acks,
-    /// Number of this gather, and so of the flush that takes it.
-    pub generation: u64,
 }
 
 /// The gathers of all shards, and the word that there is something in them.
@@ -106,11 +106,6 @@ impl Gathers {
         }
     }
 
-    /// Number of the gather that fills now.
-    pub fn generation(&self, shard: usize) -> u64 {
-        lock(&self.shards[shard]).generation
-    }
-
     /// Ends the flusher once everything is flushed.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -122,12 +117,11 @@ impl Gathers {
     }
 
     fn take(&self) -> Vec<Gather> {
-        let take = |shard: &Mutex<Gather>| {
-            let mut gather = lock(shard);
-            let next = Gather { generation: gather.generation + 1, ..Gather::default() };
-            std::mem::replace(&mut *gather, next)
+        let next = |gather: &mut Gather| {
+            let fresh = Gather { turn: gather.turn + 1, ..Gather::default() };
+            std::mem::replace(gather, fresh)
         };
-        self.shards.iter().map(take).collect()
+        self.shards.iter().map(|shard| next(&mut lock(shard))).collect()
     }
 }
 

@@ -1,16 +1,21 @@
 //! Connections whose token comes with their first message.
 //!
 //! The message tells the driver, and the driver tells the shard. So it is looked at without taking it from the socket, and the shard reads
-//! it again as if nothing had happened.
+//! it again as if nothing had happened. What was encrypted cannot be looked at without taking it: it travels beside the socket.
 
+use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use wayfare_engine::DriverId;
 use wayfare_net::tokens::TokenError;
-use wayfare_net::ws::handshake::Socket;
+use wayfare_net::ws::handshake::{Raw, Socket};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits, Reader};
+use wayfare_net::ws::secure::Secure;
 use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::codec::from_driver;
 use wayfare_wire::messages::Bye;
@@ -26,20 +31,70 @@ const HELLO_BYTES_MAX: usize = 8 * 1024;
 /// Between two looks at a message that is not complete yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// A socket that is waited on outside of any shard.
+enum Waiting {
+    Plain(TcpStream),
+    Tls(Box<Secure>),
+}
+
+impl Waiting {
+    fn new(raw: Raw) -> io::Result<Self> {
+        Ok(match raw {
+            Raw::Plain(stream) => Self::Plain(TcpStream::from_std(stream)?),
+            Raw::Tls(stream, tls) => Self::Tls(Box::new(Secure::new(stream, *tls)?)),
+        })
+    }
+
+    fn release(self) -> io::Result<Raw> {
+        match self {
+            Self::Plain(stream) => stream.into_std().map(Raw::Plain),
+            Self::Tls(secure) => secure.release(),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_write(bytes),
+            Self::Tls(secure) => secure.try_write(&[io::IoSlice::new(bytes)]),
+        }
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.readable().await,
+            Self::Tls(secure) => secure.ready(Interest::READABLE).await.map(drop),
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_read(buffer),
+            Self::Tls(secure) => secure.try_read(buffer),
+        }
+    }
+}
+
 /// Waits for the first message and hands the socket to the shard of its driver, or says goodbye.
 pub async fn await_token(ingest: Arc<Ingest>, socket: Socket) {
-    let Socket { stream, early, permit } = socket;
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let looked = tokio::time::timeout(ingest.house.config.auth_timeout, look(&ingest, &stream, &early)).await;
+    let Socket { raw, early, permit } = socket;
+    let Ok(waiting) = Waiting::new(raw) else { return };
+    let mut early = early.to_vec();
+    let looking = async {
+        match &waiting {
+            Waiting::Plain(stream) => look(&ingest, stream, &early).await,
+            Waiting::Tls(secure) => take(&ingest, secure, &mut early).await,
+        }
+    };
+    let looked = tokio::time::timeout(ingest.house.config.auth_timeout, looking).await;
     match looked.unwrap_or(Err(CloseCode::Unauthorized)) {
         Ok((claims, driver)) => {
-            let Ok(stream) = stream.into_std() else { return };
-            let socket = Socket { stream, early, permit };
+            let Ok(raw) = waiting.release() else { return };
+            let socket = Socket { raw, early: Bytes::from(early), permit };
             if ingest.shard(driver).try_send(Command::WebSocket { socket, claims, driver }).is_err() {
                 tracing::debug!("a shard is full or gone: a new connection was dropped");
             }
         }
-        Err(code) => goodbye(&stream, code).await,
+        Err(code) => goodbye(&waiting, code).await,
     }
 }
 
@@ -52,26 +107,8 @@ async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Clai
         if wait && count == 0 {
             return Err(CloseCode::Normal);
         }
-        let mut bytes = [early, &buffer[..count]].concat();
-        let mut first = None;
-        let fed = Reader::default().feed(&mut bytes, ReadLimits::default(), &mut |incoming| match incoming {
-            Incoming::Ping(_) | Incoming::Pong(_) => Flow::On,
-            Incoming::Text(text) => {
-                first = Some(token_of(text));
-                Flow::Stop
-            }
-            Incoming::Binary(_) => {
-                first = Some(Err(CloseCode::Unsupported));
-                Flow::Stop
-            }
-            Incoming::Close(_) => {
-                first = Some(Err(CloseCode::Normal));
-                Flow::Stop
-            }
-        });
-        fed.map_err(wayfare_net::ws::link::code_of)?;
-        if let Some(token) = first {
-            return verify(ingest, &token?);
+        if let Some(token) = first_token(&mut [early, &buffer[..count]].concat())? {
+            return verify(ingest, &token);
         }
         if count == buffer.len() {
             return Err(CloseCode::TooBig);
@@ -83,6 +120,45 @@ async fn look(ingest: &Ingest, stream: &TcpStream, early: &[u8]) -> Result<(Clai
     }
 }
 
+/// The same with TLS: what is read stays in `early`.
+async fn take(ingest: &Ingest, secure: &Secure, early: &mut Vec<u8>) -> Result<(Claims, DriverId), CloseCode> {
+    let mut buffer = vec![0; HELLO_BYTES_MAX];
+    loop {
+        if let Some(token) = first_token(&mut early.clone())? {
+            return verify(ingest, &token);
+        }
+        if early.len() >= HELLO_BYTES_MAX {
+            return Err(CloseCode::TooBig);
+        }
+        match poll_fn(|cx| secure.poll_read(cx, &mut buffer)).await {
+            Ok(count @ 1..) => early.extend_from_slice(&buffer[..count]),
+            Ok(0) | Err(_) => return Err(CloseCode::Normal),
+        }
+    }
+}
+
+/// The token in the first message, once that is whole.
+fn first_token(bytes: &mut [u8]) -> Result<Option<String>, CloseCode> {
+    let mut first = None;
+    let fed = Reader::default().feed(bytes, ReadLimits::default(), &mut |incoming| match incoming {
+        Incoming::Ping(_) | Incoming::Pong(_) => Flow::On,
+        Incoming::Text(text) => {
+            first = Some(token_of(text));
+            Flow::Stop
+        }
+        Incoming::Binary(_) => {
+            first = Some(Err(CloseCode::Unsupported));
+            Flow::Stop
+        }
+        Incoming::Close(_) => {
+            first = Some(Err(CloseCode::Normal));
+            Flow::Stop
+        }
+    });
+    fed.map_err(wayfare_net::ws::link::code_of)?;
+    first.transpose()
+}
+
 fn token_of(text: &str) -> Result<String, CloseCode> {
     match from_driver(text.as_bytes()) {
         Ok((FromDriver::Hello { token: Some(token), .. }, _)) => Ok(token),
@@ -90,7 +166,8 @@ fn token_of(text: &str) -> Result<String, CloseCode> {
     }
 }
 
-fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseCode> {
+/// The driver that a token names, or how to close.
+pub fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseCode> {
     let claims = ingest.house.verifier.verify(token, TokenKind::Access, wayfare_bus::now_ms() / 1000);
     let claims = claims.map_err(|error| match error {
         TokenError::Expired => CloseCode::TokenExpired,
@@ -102,7 +179,7 @@ fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseCode>
 }
 
 /// What the client sent is read away, so that the system does not answer the rest by a reset that swallows our goodbye.
-async fn goodbye(stream: &TcpStream, code: CloseCode) {
+async fn goodbye(stream: &Waiting, code: CloseCode) {
     metrics::closed(code);
     let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms: None });
     let mut frames = Vec::new();
@@ -117,7 +194,7 @@ async fn goodbye(stream: &TcpStream, code: CloseCode) {
             match stream.try_read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
         }

@@ -1,4 +1,4 @@
-//! Drivers in: WebSocket and HTTP to the engine, and its effects to the bus.
+//! Drivers in: QUIC, WebSocket and HTTP to the engine, and its effects to the bus.
 //!
 //! A driver belongs to one shard, by its id; the shard owns its tracker and its connection ([`shard`]). What was judged is gathered and
 //! made durable by one flusher for the whole node ([`flush`]); only then are acks sent. Telling watchers does not wait for it.
@@ -11,11 +11,13 @@ mod flush;
 mod hello;
 mod metrics;
 mod quarantine;
+pub mod quic;
 mod restore;
 mod routes;
 mod shard;
 
-use std::sync::Arc;
+use std::net::UdpSocket;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -28,10 +30,15 @@ use wayfare_net::cores::Cores;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
+use wayfare_wire::CloseCode;
+
 use device_keys::DeviceKeys;
 use fences::{FenceSet, Follower};
 use flush::Gathers;
 use quarantine::Quarantine;
+
+/// At the end, so long for QUIC to see its last packets off.
+const QUIC_QUIET: Duration = Duration::from_secs(2);
 
 /// Bounds and rhythms of ingest. The defaults are those told in `PROTOCOL.md`.
 #[derive(Debug, Clone)]
@@ -115,6 +122,7 @@ pub struct Ingest {
     shards: Vec<mpsc::Sender<shard::Command>>,
     ended: Mutex<mpsc::Receiver<()>>,
     flusher: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    quic: OnceLock<quinn::Endpoint>,
 }
 
 impl Ingest {
@@ -158,7 +166,7 @@ impl Ingest {
         metrics::fences(fences.index.len());
         tokio::spawn(follower.run(shards.clone()));
         let flusher = Mutex::new(Some(tokio::spawn(flush::run(Arc::clone(&house), shards.clone()))));
-        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher });
+        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher, quic: OnceLock::new() });
         restore::run(&ingest).await?;
         ingest.house.bus.topics.set_ready("ingest").await;
         Ok(ingest)
@@ -169,9 +177,29 @@ impl Ingest {
         routes::routes(Arc::clone(self)).merge(apps::routes(Arc::clone(self)))
     }
 
+    /// Lets drivers in on this UDP socket too, from now on.
+    ///
+    /// # Errors
+    /// The configuration offers no cipher for QUIC, or the reactor refuses the socket.
+    pub async fn listen_on_quic(
+        self: &Arc<Self>,
+        socket: UdpSocket,
+        tls: rustls::ServerConfig,
+        config: quic::QuicConfig,
+        cores: &Cores,
+    ) -> std::io::Result<()> {
+        let endpoint = quic::open(self, socket, tls, config, cores).await?;
+        let _ = self.quic.set(endpoint);
+        Ok(())
+    }
+
     /// Stops reading, judges what was read, flushes, sends the last acks, keeps all trackers, tells every driver when to come back, and
     /// waits until all are gone, at most `timeout`.
     pub async fn drain(&self, timeout: Duration) {
+        if let Some(endpoint) = self.quic.get() {
+            // Who comes now is refused; who is here stays until told.
+            endpoint.set_server_config(None);
+        }
         // Nothing more is taken and every tracker is gathered; then the last flush, whose acks reach the shards before the
         // word to leave does.
         for shard in &self.shards {
@@ -192,6 +220,11 @@ impl Ingest {
         let mut ended = self.ended.lock().await;
         if tokio::time::timeout(timeout, ended.recv()).await.is_err() {
             tracing::info!("drivers that did not leave in time were cut");
+        }
+        if let Some(endpoint) = self.quic.get() {
+            endpoint.close(quinn::VarInt::from_u32(CloseCode::Draining.number().into()), b"draining");
+            // The last goodbyes are on their way.
+            let _ = tokio::time::timeout(QUIC_QUIET, endpoint.wait_idle()).await;
         }
     }
 

@@ -104,6 +104,10 @@ pub fn describe() {
         "wayfare_forecast_seconds_sum",
         "Sums of what was foreseen to be left and what was: their ratio is the bias"
     );
+    describe_counter!(
+        "wayfare_quic_arrivals_total",
+        "First packets of drivers on QUIC, by answer: accepted, unfinished (no complete handshake), retry, refused"
+    );
     describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
     describe_counter!(
         "wayfare_fence_events_total",
@@ -140,6 +144,11 @@ pub fn app_refused(why: &'static str) {
 /// A rejected fix was not set aside.
 pub fn quarantine_dropped() {
     counter!("wayfare_quarantine_dropped_total").increment(1);
+}
+
+/// What became of a first packet on QUIC.
+pub fn arrival(answer: &'static str) {
+    counter!("wayfare_quic_arrivals_total", "answer" => answer).increment(1);
 }
 
 /// How many fences are in the index.

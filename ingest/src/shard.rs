@@ -10,7 +10,10 @@ mod conn_task;
 mod drivers;
 mod events;
 mod fixes;
+mod line;
 mod map;
+mod quic_line;
+mod quic_task;
 mod recall;
 mod state;
 mod tell;
@@ -25,6 +28,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
 use wayfare_wire::codec::Decoded;
+use wayfare_wire::kept::KeptMessage;
 use wayfare_wire::{Claims, ErrorBody};
 
 pub use acks::Acks;
@@ -34,7 +38,7 @@ use state::State;
 
 use crate::House;
 use crate::fences::FenceSet;
-use wayfare_wire::kept::KeptMessage;
+use crate::quic::{Arrival, Greeted, greet};
 
 /// What other threads ask of a shard.
 pub enum Command {
@@ -42,6 +46,17 @@ pub enum Command {
     WebSocket {
         /// The connection.
         socket: Socket,
+        /// Who it is.
+        claims: Claims,
+        /// The driver.
+        driver: DriverId,
+    },
+    /// A client on QUIC that was let in: this thread is to own its packets, whoever it is.
+    Arrival(Box<Arrival>),
+    /// A connection on QUIC whose driver is known and belongs here.
+    Quic {
+        /// The connection.
+        greeted: Box<Greeted>,
         /// Who it is.
         claims: Claims,
         /// The driver.
@@ -147,6 +162,8 @@ impl Shard {
     async fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::WebSocket { socket, claims, driver } => conn_task::open(self, socket, claims, driver),
+            Command::Arrival(arrival) => drop(tokio::task::spawn_local(greet(*arrival))),
+            Command::Quic { greeted, claims, driver } => quic_task::open(self, *greeted, claims, driver),
             Command::Post { driver, message, session, reply } => {
                 let shard = Rc::clone(self);
                 tokio::task::spawn_local(async move { shard.post(driver, message, session, reply).await });

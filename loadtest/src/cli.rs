@@ -8,9 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
-use wayfare_loadtest::load::{self, IdleOptions, LoadOptions};
+use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
+use wayfare_loadtest::transport::Transport;
 
 /// Simulated drivers and watchers for a running Wayfare server.
 #[derive(Debug, Parser)]
@@ -42,6 +43,26 @@ struct ServerArgs {
     /// A service token
     #[arg(long, env = "WAYFARE_TOKEN", hide_env_values = true)]
     token: String,
+}
+
+/// How drivers reach it.
+#[derive(Debug, Args)]
+struct TransportArgs {
+    /// quic, ws or http
+    #[arg(long, default_value = "ws")]
+    transport: String,
+    /// The server's QUIC door, host:port
+    #[arg(long)]
+    quic: Option<String>,
+    /// SHA-256 of the server's certificate; without it, the system's roots are asked
+    #[arg(long)]
+    fingerprint: Option<String>,
+}
+
+impl TransportArgs {
+    fn parse(&self) -> anyhow::Result<Transport> {
+        Transport::parse(&self.transport, self.quic.as_deref(), self.fingerprint.as_deref())
+    }
 }
 
 /// What all measurements have in common.
@@ -116,10 +137,31 @@ enum Command {
         #[arg(long)]
         pid: u32,
     },
+    /// Drivers by the driver's library on any transport, without watchers; measures what a fix and a connection cost the server
+    Drive {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
+        /// Drivers, each with one connection
+        #[arg(long, default_value_t = 200)]
+        drivers: usize,
+        /// Fixes in one message; 0: only hold the connections
+        #[arg(long, default_value_t = 1)]
+        batch: usize,
+        /// How long to count, in seconds, after 2 s of warming up
+        #[arg(long, default_value_t = 10.0)]
+        duration: f64,
+        /// Process id of the server
+        #[arg(long)]
+        pid: u32,
+    },
     /// Couriers at work in a generated town, until ctrl-c
     Demo {
         #[command(flatten)]
         server: ServerArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
         /// Couriers
         #[arg(long, default_value_t = 6)]
         couriers: usize,
@@ -140,6 +182,8 @@ enum Command {
     Replay {
         #[command(flatten)]
         server: ServerArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
         /// A .gpx, or a .csv with the columns trace,t,lat,lon and perhaps taxi
         file: PathBuf,
         /// How many times as fast as it happened (1 or more)
@@ -211,13 +255,28 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             };
             print(&load::idle(&options).await?, json)
         }
-        Command::Demo { server, couriers, speedup, rate, seed, orders } => {
-            let options = DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders, seed };
+        Command::Drive { server, transport, drivers, batch, duration, pid } => {
+            let options = DriveOptions {
+                transport: transport.parse()?,
+                base_url: server.url,
+                service_token: server.token,
+                drivers,
+                batch,
+                duration: seconds(duration),
+                pid,
+            };
+            print(&load::drive(&options).await?, json)
+        }
+        Command::Demo { server, transport, couriers, speedup, rate, seed, orders } => {
+            let transport = transport.parse()?;
+            let options =
+                DemoOptions { couriers, speedup, rate_hz: rate, orders: None, orders_file: orders, seed, transport };
             let stop = async { drop(tokio::signal::ctrl_c().await) };
             run_demo(&server.url, &server.token, Town::generate(seed), options, stop).await
         }
-        Command::Replay { server, file, speed, by, connections, traces } => {
+        Command::Replay { server, transport, file, speed, by, connections, traces } => {
             let options = ReplayOptions {
+                transport: transport.parse()?,
                 file,
                 speed,
                 grouping: match by {

@@ -174,7 +174,7 @@ impl Courier {
             Ok(()) => Ok(()),
             // The newest fix of a courier whose server is away for hours is the one to do without.
             Err(SendError::QueueFull { .. }) => Ok(()),
-            Err(stopped @ SendError::Stopped(_)) => Err(stopped.into()),
+            Err(fatal @ (SendError::Stopped(_) | SendError::Disk { .. })) => Err(fatal.into()),
         }
     }
 }

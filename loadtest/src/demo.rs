@@ -15,6 +15,7 @@ use crate::courier::{Courier, Manner};
 use crate::desk::Desk;
 use crate::rest::Rest;
 use crate::town::Town;
+use crate::transport::Transport;
 
 mod follow;
 
@@ -42,13 +43,23 @@ pub struct DemoOptions {
     pub orders: Option<watch::Sender<String>>,
     /// The same, written to a file whenever it changes; readers never see half of it.
     pub orders_file: Option<PathBuf>,
+    /// How the couriers reach the server.
+    pub transport: Transport,
     /// Couriers, kitchens and orders are drawn from this number; what comes of it still depends on the clock.
     pub seed: u64,
 }
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { couriers: 6, speedup: 1.0, rate_hz: None, orders: None, orders_file: None, seed: 7 }
+        Self {
+            couriers: 6,
+            speedup: 1.0,
+            rate_hz: None,
+            orders: None,
+            orders_file: None,
+            seed: 7,
+            transport: Transport::default(),
+        }
     }
 }
 
@@ -145,6 +156,7 @@ struct Hired {
     town: Arc<Town>,
     manner: Manner,
     home: usize,
+    transport: Transport,
 }
 
 async fn hire(
@@ -167,6 +179,7 @@ async fn hire(
         rest: rest.clone(),
         desk: Arc::clone(desk),
         town: Arc::clone(town),
+        transport: options.transport.clone(),
         manner: Manner {
             vehicle,
             cruise_mps: cruise_mps * options.speedup.clamp(0.2, SPEEDUP_MAX),
@@ -193,7 +206,7 @@ impl Hired {
             let (rest, id) = (rest.clone(), id.clone());
             async move { Ok(rest.token("driver", &id).await?) }
         });
-        let config = DriverConfig::new(self.rest.base_url(), token);
+        let config = self.transport.apply(DriverConfig::new(self.rest.base_url(), token));
         let (driver, events) = Driver::connect(config)?;
         let log = tokio::spawn(log_troubles(self.id.clone(), events));
         let here = self.town.homes[self.home].clone();

@@ -18,6 +18,7 @@ pub mod noise;
 pub mod replay;
 pub mod rest;
 pub mod town;
+pub mod transport;
 pub mod view;
 pub mod walk;
 pub mod watcher;

@@ -1,8 +1,8 @@
 //! Many drivers and watchers, to measure the server.
 //!
-//! Four measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
+//! Five measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
 //! [`closed`] keeps one fix on its way per driver and measures cost; [`fan`] has one driver and many watchers;
-//! [`idle`] only holds connections and measures memory.
+//! [`idle`] only holds connections and measures memory; [`drive()`](drive) sends by the driver's library on any transport.
 //!
 //! The generator must cost less than the server. Each of its threads owns its connections: one poll loop, one read
 //! buffer, frames read in place, `t_ms` found by a text search; no task, timer or allocation per connection or message.
@@ -15,6 +15,7 @@
 mod circle;
 mod client;
 mod counts;
+mod drive;
 mod frames;
 mod idle;
 mod process;
@@ -23,6 +24,7 @@ mod report;
 mod setup;
 mod worker;
 
+pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
 pub use report::LoadReport;
 

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::rest::Rest;
+use crate::transport::Transport;
 use report::Tally;
 
 /// What to replay, and where.
@@ -43,6 +44,8 @@ pub struct ReplayOptions {
     pub connections_max: usize,
     /// Traces to play; 0: all.
     pub traces_max: usize,
+    /// How the drivers reach the server.
+    pub transport: Transport,
     /// The server, `http://…`.
     pub base_url: String,
     /// Creates the records and watches.
@@ -93,7 +96,12 @@ pub async fn replay(options: ReplayOptions) -> anyhow::Result<ReplayReport> {
     };
     let clock = Clock::start();
     let timeline = Timeline::new(first_ms, last_ms, clock.now_ms(), options.speed);
-    let scene = Arc::new(ride::Scene { rest: Rest::new(&options.base_url, &options.service_token), timeline, clock });
+    let scene = Arc::new(ride::Scene {
+        rest: Rest::new(&options.base_url, &options.service_token),
+        transport: options.transport.clone(),
+        timeline,
+        clock,
+    });
     let seats = Arc::new(Semaphore::new(options.connections_max.max(1)));
     let (notes, mut noted) = mpsc::unbounded_channel();
     let mut rides = JoinSet::new();

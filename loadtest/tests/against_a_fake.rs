@@ -90,6 +90,7 @@ async fn play(faults: Faults, by: Grouping) -> (ReplayReport, Fake) {
     }
     std::fs::write(&file, text).unwrap();
     let options = ReplayOptions {
+        transport: wayfare_loadtest::transport::Transport::default(),
         file,
         speed: 300.0,
         grouping: by,

@@ -21,6 +21,7 @@ use wayfare_engine::roads::Profile;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
 use wayfare_loadtest::rest::Rest;
 use wayfare_loadtest::town::{MapOfTown, Town};
+use wayfare_loadtest::transport::Transport;
 
 use super::serve::until_stopped;
 
@@ -58,6 +59,12 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     std::fs::write(&streets, town.geojson()).context("cannot write the streets of the demo")?;
     config.pages.streets = streets.display().to_string();
     config.http.metrics_open = true;
+    // Play needs no certificate that anybody has to trust; the couriers know ours by its fingerprint.
+    config.tls = wayfare::config::Tls::default();
+    config.quic.generated_certificate = true;
+    if config.quic.listen.is_empty() {
+        config.quic.listen = "127.0.0.1:0".into();
+    }
 
     let (orders, shown) = watch::channel("[]".to_owned());
     let list = get(move || {
@@ -79,6 +86,11 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("All couriers:            {url}/  leads there, with a token");
     println!("The API, described:      {url}/docs/");
     println!("Metrics:                 {url}/metrics");
+    let mut transport = Transport::default();
+    if let Some(quic) = house.quic() {
+        println!("Drivers on QUIC:         {}, certificate SHA-256 {}", quic.address, quic.fingerprint);
+        transport = Transport::parse("quic", Some(&quic.address.to_string()), Some(&quic.fingerprint))?;
+    }
     println!("A service key:           {}", key.0);
     match &options.map {
         Some(extract) => println!("\nThe town is that of {}. Stop it with ctrl-c.", extract.display()),
@@ -89,6 +101,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
         couriers: usize::from(options.couriers),
         speedup: options.speedup,
         orders: Some(orders),
+        transport,
         seed: options.seed,
         ..DemoOptions::default()
     };

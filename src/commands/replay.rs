@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
+use wayfare_loadtest::transport::Transport;
 
 /// What is replayed, and where.
 #[derive(Args)]
@@ -22,6 +23,15 @@ pub struct Options {
     /// Only the first so many traces; 0: all.
     #[arg(long, default_value_t = 0)]
     traces: usize,
+    /// How drivers reach the house: quic, ws or http.
+    #[arg(long, default_value = "ws")]
+    transport: String,
+    /// The house's QUIC door, host:port.
+    #[arg(long)]
+    quic: Option<String>,
+    /// SHA-256 of its certificate; without it, the system's roots are asked.
+    #[arg(long)]
+    fingerprint: Option<String>,
     /// The running house.
     #[arg(long, env = "WAYFARE_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -37,6 +47,7 @@ pub struct Options {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let json = options.json;
     let report = replay(ReplayOptions {
+        transport: Transport::parse(&options.transport, options.quic.as_deref(), options.fingerprint.as_deref())?,
         file: options.file,
         speed: options.speed,
         grouping: if options.by == "taxi" { Grouping::Taxi } else { Grouping::Trace },

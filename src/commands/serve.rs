@@ -10,7 +10,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(key) = first_key {
         println!("The first service key, shown once. It opens everything: keep it like a password.\n\n{}\n", key.0);
     }
-    println!("Wayfare listens on http://{}/", house.address());
+    if let Some(quic) = house.quic() {
+        println!("Drivers on QUIC: {}, certificate SHA-256 {}", quic.address, quic.fingerprint);
+    }
+    println!("Wayfare listens on {}", house.url());
     until_stopped().await?;
     house.drain().await;
     Ok(())

@@ -214,7 +214,7 @@ async fn measure_and_send(mut phone: Phone, start_ms: i64, mut stop: watch::Rece
         if stopping && phone.queue.is_empty() {
             return (phone.app, second);
         }
-        for _ in 0..if stopping { 0 } else { 3 } {
+        for _ in 0..if stopping || phone.queue.len() > 100 { 0 } else { 3 } {
             let fix = near_pickup(((second % 400) - 200).abs() as f64, 0);
             let (lat, lon, record) = (fix["lat"].clone(), fix["lon"].clone(), second as u64);
             let t_ms = start_ms + second * 1000;
@@ -252,7 +252,7 @@ async fn kill_nine_loses_nothing_that_an_app_was_told_is_kept_and_doubles_nothin
     let mut falls = 0;
     while falls < 5 || began.elapsed() < fault_time(Duration::ZERO) {
         // Each fall at another moment of a flush.
-        tokio::time::sleep(Duration::from_millis(120 + 37 * falls)).await;
+        tokio::time::sleep(Duration::from_millis(120 + 37 * (falls % 10))).await;
         house.kill9();
         house.restart().await;
         falls += 1;

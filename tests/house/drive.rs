@@ -18,7 +18,7 @@ pub const DRIVE: &str = "wayfare.drive.v1.json";
 #[derive(Clone)]
 pub struct Outbox {
     pub session: String,
-    seq: u64,
+    pub seq: u64,
     pub unacked: VecDeque<(u64, Vec<Value>, String)>,
     /// Fixes of acked messages with their verdicts, by number.
     pub acked: BTreeMap<u64, (Vec<Value>, Vec<String>)>,

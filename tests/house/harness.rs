@@ -20,6 +20,10 @@ pub struct House {
     dir: TempDir,
     settings: Vec<(String, String)>,
     pub port: u16,
+    /// UDP; 0 without QUIC.
+    pub quic_port: u16,
+    /// Of the certificate on QUIC.
+    pub fingerprint: String,
     /// The first service key.
     pub key: String,
     pub http: reqwest::Client,
@@ -41,6 +45,8 @@ impl House {
             dir: tempfile::tempdir().unwrap(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             port: 0,
+            quic_port: 0,
+            fingerprint: String::new(),
             key: String::new(),
             http: reqwest::Client::new(),
             ledger: Ledger::default(),
@@ -189,12 +195,15 @@ impl House {
             .env("WAYFARE_DATA_DIR", self.dir.path().join("data"))
             .env("WAYFARE_HTTP_LISTEN", format!("127.0.0.1:{}", self.port))
             .envs(self.settings.iter().map(|(name, value)| (format!("WAYFARE_{name}"), value)));
+        if self.quic_port != 0 {
+            command.env("WAYFARE_QUIC_LISTEN", format!("127.0.0.1:{}", self.quic_port));
+        }
         command
     }
 
     /// Waits until it says where it listens, after this much of its output.
     async fn told(&mut self, after: usize) -> String {
-        let mark = "Wayfare listens on http://127.0.0.1:";
+        let mark = "Wayfare listens on http";
         let told = until(SOON, "the house opens", async || {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 panic!("it ended with {status} before it opened; the log:\n{}", self.log());
@@ -204,7 +213,13 @@ impl House {
         })
         .await;
         let (_, rest) = told.split_once(mark).unwrap();
-        self.port = rest.split('/').next().unwrap().parse().unwrap();
+        let (_, address) = rest.split_once("://127.0.0.1:").unwrap();
+        self.port = address.split('/').next().unwrap().parse().unwrap();
+        if let Some((_, quic)) = told.split_once("Drivers on QUIC: 127.0.0.1:") {
+            let (port, rest) = quic.split_once(", certificate SHA-256 ").unwrap();
+            self.quic_port = port.parse().unwrap();
+            self.fingerprint = rest.lines().next().unwrap().to_owned();
+        }
         told
     }
 

@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+
+use crate::core::ladder::Way;
+use crate::trust::Trust;
 
 /// Whatever went wrong while a token was fetched.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,6 +78,16 @@ pub struct DriverConfig {
     pub token: TokenSource,
     /// Name of the numbering, not zero; `None` draws one. Give one back only together with its counter and messages.
     pub session: Option<u64>,
+    /// `host:port` (UDP) of the server's QUIC door; `None`: that way is not known.
+    pub quic: Option<String>,
+    /// Ways to try, best first; one that is not known is passed over. Default: QUIC, WebSocket, HTTP.
+    pub ways: Vec<Way>,
+    /// By what the server is recognised where TLS is spoken. Default: the system's roots.
+    pub trust: Trust,
+    /// Folder of the queue on the disk; `None`: the queue is in memory. One folder per driver.
+    pub queue_dir: Option<PathBuf>,
+    /// Bytes of that queue. Default 8 MiB, some 60,000 fixes; twice that for a moment, now and then.
+    pub queue_bytes_max: u64,
     /// Fixes kept at most, waiting and sent together. Default 10,000: eight hours at one every three seconds.
     pub queue_max: usize,
     /// Events the app may leave unread before the driver waits for it. Default 1024.
@@ -83,7 +97,24 @@ pub struct DriverConfig {
 impl DriverConfig {
     /// The defaults, for this server and these tokens.
     pub fn new(url: impl Into<String>, token: impl Into<TokenSource>) -> Self {
-        Self { url: url.into(), token: token.into(), session: None, queue_max: 10_000, events_max: 1024 }
+        Self {
+            url: url.into(),
+            token: token.into(),
+            session: None,
+            quic: None,
+            ways: vec![Way::Quic, Way::WebSocket, Way::Http],
+            trust: Trust::System,
+            queue_dir: None,
+            queue_bytes_max: 8 << 20,
+            queue_max: 10_000,
+            events_max: 1024,
+        }
+    }
+
+    /// The ways that can be tried.
+    #[must_use]
+    pub fn known_ways(&self) -> Vec<Way> {
+        self.ways.iter().copied().filter(|way| *way != Way::Quic || self.quic.is_some()).collect()
     }
 
     /// The WebSocket URL of the driver's door.

@@ -4,6 +4,7 @@
 //! [`Core::poll_message`] gives; passes texts to [`Core::on_text`]; asks [`Core::deadline`] when to look again; and tells
 //! [`Core::on_end`] when the socket is gone, which says what to do next. Time is an argument everywhere.
 
+pub mod ladder;
 mod messages;
 mod outbox;
 #[cfg(test)]
@@ -19,6 +20,8 @@ use wayfare_wire::{ErrorBody, ErrorCode};
 use crate::advice::Advice;
 use crate::backoff::Backoff;
 use crate::event::{Acked, Event};
+use crate::store::Kept;
+use ladder::Way;
 use outbox::Outbox;
 
 /// How long the answer to `hello` may take. The server gives a token 5 s.
@@ -41,6 +44,17 @@ pub struct Ended {
     pub retry_after: Option<Duration>,
     /// What happened, for a person.
     pub reason: String,
+}
+
+/// A message for the wire.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// Its number.
+    pub seq: u64,
+    /// Fixes in it.
+    pub count: usize,
+    /// As it is written.
+    pub text: String,
 }
 
 /// What to do after a connection ended.
@@ -71,6 +85,7 @@ pub struct Core {
     session: u64,
     outbox: Outbox,
     link: Link,
+    way: Way,
     /// When anything was last heard on this connection.
     heard: Instant,
     /// Nothing is heard for this long: dead.
@@ -95,6 +110,7 @@ impl Core {
             session,
             outbox: Outbox::new(queue_max, now),
             link: Link::Down,
+            way: Way::WebSocket,
             heard: now,
             silence_max: WELCOME_WITHIN,
             paused_until: None,
@@ -108,6 +124,36 @@ impl Core {
         }
     }
 
+    /// Takes up what an earlier life left behind, before anything else.
+    pub fn resume(&mut self, kept: Kept) {
+        self.session = kept.session;
+        self.outbox.resume(kept);
+    }
+
+    /// What another life would have to take up.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        self.outbox.kept(self.session)
+    }
+
+    /// Name of the numbering.
+    #[must_use]
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Whether another fix would be refused.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.outbox.is_full()
+    }
+
+    /// Whether the server has taken the hello.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link == Link::Up
+    }
+
     /// Takes a fix to be sent.
     ///
     /// # Errors
@@ -117,18 +163,18 @@ impl Core {
     }
 
     /// A socket is open: the hello goes first, then everything unacked, in order.
-    pub fn on_open(&mut self, now: Instant) {
-        self.link = Link::Greeting;
+    pub fn on_open(&mut self, way: Way, now: Instant) {
+        (self.link, self.way) = (Link::Greeting, way);
         self.heard = now;
         self.silence_max = WELCOME_WITHIN;
         (self.bye, self.hang_up, self.paused_until) = (None, false, None);
         self.outbox.send_again();
     }
 
-    /// The first message. The token travels in the header of the handshake.
+    /// The first message, with the token where it did not travel in the header of the handshake.
     #[must_use]
-    pub fn hello(&self) -> String {
-        messages::hello(self.session)
+    pub fn hello(&self, token: Option<&str>) -> String {
+        messages::hello(self.session, token)
     }
 
     /// Any frame arrived, be it a ping.
@@ -154,7 +200,7 @@ impl Core {
                 self.renew_at = renewal(now, expires_at_ms.saturating_sub(wall_ms));
                 // A later welcome answers a renewal.
                 if std::mem::replace(&mut self.link, Link::Up) == Link::Greeting {
-                    self.events.push_back(Event::Connected { driver });
+                    self.events.push_back(Event::Connected { driver, way: self.way });
                 }
             }
             ToDriver::Ack(ack) => {
@@ -177,13 +223,13 @@ impl Core {
     }
 
     /// The next message to write, until there is none. Call again after anything happened.
-    pub fn poll_message(&mut self, now: Instant, wall_ms: i64) -> Option<String> {
+    pub fn poll_message(&mut self, now: Instant, wall_ms: i64) -> Option<Outgoing> {
         if self.link != Link::Up || self.hang_up || self.paused_until.is_some_and(|at| now < at) {
             return None;
         }
         self.paused_until = None;
         let (seq, fixes) = self.outbox.next(now)?;
-        Some(messages::fixes(seq, wall_ms, fixes))
+        Some(Outgoing { seq, count: fixes.len(), text: messages::fixes(seq, wall_ms, fixes) })
     }
 
     /// The next event for the app.

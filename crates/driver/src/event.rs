@@ -5,13 +5,17 @@ use std::time::Duration;
 use wayfare_wire::ErrorBody;
 use wayfare_wire::messages::drive::{Detail, Fix};
 
+use crate::core::ladder::Way;
+
 /// Something the app may want to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The server took the hello; what was not acked is being sent again.
     Connected {
-        /// Whom the token names.
+        /// Whom the token names; empty over HTTP, where nobody says it.
         driver: String,
+        /// How.
+        way: Way,
     },
     /// The server keeps these fixes, or has judged them; they are forgotten here. Once per message.
     Acked(Acked),

@@ -1,6 +1,6 @@
 //! The app's handle on a driver.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,10 @@ use wayfare_wire::messages::drive::Fix;
 
 use crate::config::{BadUrl, DriverConfig};
 use crate::core::Core;
+use crate::core::ladder::Ladder;
 use crate::event::Event;
+use crate::pipe::Dialer;
+use crate::store::Store;
 use crate::task;
 
 /// A fix that was not taken. It comes back, so that the app can decide what to do with it.
@@ -27,6 +30,33 @@ pub enum SendError {
     /// The driver has stopped; see [`Event::Stopped`].
     #[error("the driver has stopped")]
     Stopped(Fix),
+    /// The queue's disk takes nothing.
+    #[error("the queue on the disk takes nothing: {why}")]
+    Disk {
+        /// The fix.
+        fix: Fix,
+        /// What the system said.
+        why: String,
+    },
+}
+
+/// A driver that cannot even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BadStart {
+    /// The address, or what the server is recognised by, is of no use.
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    /// The queue on the disk cannot be opened.
+    #[error("the queue in {dir} cannot be opened: {why}")]
+    Queue {
+        /// Where.
+        dir: String,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// None of [`DriverConfig::ways`] can be gone.
+    #[error("there is no way to the server: QUIC needs an address")]
+    NoWay,
 }
 
 /// The driver has stopped while fixes were not acked.
@@ -40,6 +70,8 @@ pub struct Stopped {
 /// What handle and task share.
 pub(crate) struct Shared {
     pub(crate) core: Mutex<Core>,
+    /// Locked after the core, never before.
+    pub(crate) store: Option<Mutex<Store>>,
     /// There is something new to send.
     pub(crate) work: Notify,
     /// Everything was acked, or the driver stopped.
@@ -54,6 +86,10 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn store(&self) -> Option<MutexGuard<'_, Store>> {
+        self.store.as_ref().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -63,6 +99,8 @@ impl Shared {
 pub struct Driver {
     shared: Arc<Shared>,
     interval: watch::Receiver<u32>,
+    /// Time of the last fix that [`Self::offer`] took.
+    offered_ms: AtomicI64,
     task: JoinHandle<()>,
 }
 
@@ -72,29 +110,42 @@ impl Driver {
     /// Read the events, or drop their receiver: when [`DriverConfig::events_max`] of them are unread, the driver waits.
     ///
     /// # Errors
-    /// The URL is none.
-    pub fn connect(config: DriverConfig) -> Result<(Self, mpsc::Receiver<Event>), BadUrl> {
-        let url = config.drive_url()?;
+    /// The URL is none, there is no way to go, or the queue on the disk cannot be opened.
+    pub fn connect(config: DriverConfig) -> Result<(Self, mpsc::Receiver<Event>), BadStart> {
+        let dialer = Dialer::new(&config)?;
+        let ways = config.known_ways();
+        if ways.is_empty() {
+            return Err(BadStart::NoWay);
+        }
         let session = config.session.filter(|session| *session != 0);
         let session = session.unwrap_or_else(|| fastrand::u64(1..));
-        let core = Core::new(session, config.queue_max, fastrand::Rng::new(), Instant::now());
+        let mut core = Core::new(session, config.queue_max, fastrand::Rng::new(), Instant::now());
+        let mut store = None;
+        if let Some(dir) = &config.queue_dir {
+            let failed = |why| BadStart::Queue { dir: dir.display().to_string(), why };
+            let (opened, kept) = Store::open(dir, config.queue_bytes_max, session).map_err(failed)?;
+            core.resume(kept);
+            store = Some(Mutex::new(opened));
+        }
         let (interval_tx, interval) = watch::channel(core.interval_ms());
         let (events, receiver) = mpsc::channel(config.events_max.max(1));
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
+            store,
             work: Notify::new(),
             settled: Notify::new(),
             closing: Notify::new(),
             stopped: AtomicBool::new(false),
         });
         let task = tokio::spawn(task::run(task::Task {
-            url,
+            dialer,
+            ways: Ladder::new(ways),
             token: config.token,
             shared: Arc::clone(&shared),
             interval: interval_tx,
             events,
         }));
-        let driver = Self { shared, interval, task };
+        let driver = Self { shared, interval, offered_ms: AtomicI64::new(i64::MIN), task };
         Ok((driver, receiver))
     }
 
@@ -103,19 +154,60 @@ impl Driver {
     ///
     /// # Errors
     /// The queue is full, or the driver has stopped; the fix comes back.
-    pub fn send(&self, mut fix: Fix) -> Result<(), SendError> {
+    pub fn send(&self, fix: Fix) -> Result<(), SendError> {
+        self.send_all([fix])
+    }
+
+    /// The same for fixes that were taken together: as far as they fit, they travel in one message.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; those before the one that comes back were taken.
+    pub fn send_all(&self, fixes: impl IntoIterator<Item = Fix>) -> Result<(), SendError> {
+        let mut core = self.shared.core();
+        let mut fixes = fixes.into_iter();
+        let taken = fixes.try_for_each(|fix| self.take(&mut core, fix));
+        drop(core);
+        self.shared.work.notify_one();
+        taken
+    }
+
+    fn take(&self, core: &mut Core, mut fix: Fix) -> Result<(), SendError> {
         if self.shared.is_stopped() {
             return Err(SendError::Stopped(fix));
         }
         fix.t_ms.get_or_insert_with(wall_ms);
-        let mut core = self.shared.core();
-        if let Err(fix) = core.push(fix) {
-            let held = core.held();
+        let held = core.held();
+        if core.is_full() {
             return Err(SendError::QueueFull { fix, held });
         }
-        drop(core);
-        self.shared.work.notify_one();
-        Ok(())
+        if let Some(mut store) = self.shared.store() {
+            let kept = if store.is_long() { store.write_anew(&core.kept()) } else { Ok(()) };
+            match kept.and_then(|()| store.push(&fix)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    return Err(SendError::QueueFull { fix, held });
+                }
+                Err(error) => return Err(SendError::Disk { fix, why: error.to_string() }),
+            }
+        }
+        core.push(fix).map_err(|fix| SendError::QueueFull { fix, held })
+    }
+
+    /// The same for a sensor that measures more often than the server wants: takes the fix only if it is due, and says whether it was.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn offer(&self, fix: Fix) -> Result<bool, SendError> {
+        let t_ms = fix.t_ms.unwrap_or_else(wall_ms);
+        // A tenth early is in time: sensors are not that exact.
+        let interval_ms = i64::from(*self.interval.borrow()) * 9 / 10;
+        let last_ms = self.offered_ms.load(Ordering::Relaxed);
+        if t_ms < last_ms.saturating_add(interval_ms) && t_ms >= last_ms {
+            return Ok(false);
+        }
+        self.send(Fix { t_ms: Some(t_ms), ..fix })?;
+        self.offered_ms.store(t_ms, Ordering::Relaxed);
+        Ok(true)
     }
 
     /// Waits until everything sent so far, by whomever, is acked or refused.
@@ -150,7 +242,8 @@ impl Driver {
         self.shared.core().held()
     }
 
-    /// Ends the connection and gives back what was not acked, oldest first. [`Driver::flush`] before it to wait for acks.
+    /// Ends the connection and gives back what was not acked, oldest first. [`Driver::flush`] before it to wait for acks. What is in a
+    /// queue on the disk stays there too, for the next start.
     pub async fn close(mut self) -> Vec<Fix> {
         self.shared.closing.notify_one();
         // An error is a panic of the task, which the runtime has reported.

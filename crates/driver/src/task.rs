@@ -4,28 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::config::TokenSource;
-use crate::core::{Ended, Next};
-use crate::event::Event;
+use crate::core::ladder::{Ladder, Way};
+use crate::core::{Ended, Next, Outgoing};
+use crate::event::{Acked, Event};
 use crate::handle::{Shared, wall_ms};
-use crate::socket::{self, Socket};
+use crate::pipe::{Dialer, Heard, Pipe};
 
-/// How long the closing handshake may take.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// How long the line may take nothing; nothing is read meanwhile, so the watchdog must not wait for it.
-const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// Pause after the token could not be fetched.
 const TOKEN_PAUSE: Duration = Duration::from_secs(5);
+/// At least this often it is asked whether something is due.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
 
 /// Everything a driver's task owns.
 pub(crate) struct Task {
-    pub(crate) url: String,
+    pub(crate) dialer: Dialer,
+    pub(crate) ways: Ladder,
     pub(crate) token: TokenSource,
     pub(crate) shared: Arc<Shared>,
     pub(crate) interval: watch::Sender<u32>,
@@ -33,33 +29,48 @@ pub(crate) struct Task {
 }
 
 /// Runs until the app closes or the server says to stay away.
-pub(crate) async fn run(task: Task) {
+pub(crate) async fn run(mut task: Task) {
     // Outside of the loop, so that a loop cut short by the app leaves it for a proper farewell.
-    let mut socket = None;
+    let mut pipe = None;
+    let shared = Arc::clone(&task.shared);
     tokio::select! {
-        () = task.shared.closing.notified() => {}
-        () = task.connect_again_and_again(&mut socket) => {}
+        () = shared.closing.notified() => {}
+        () = task.connect_again_and_again(&mut pipe) => {}
     }
-    task.shared.stopped.store(true, Ordering::Release);
-    task.shared.settled.notify_waiters();
-    if let Some(socket) = &mut socket {
-        goodbye(socket).await;
+    shared.stopped.store(true, Ordering::Release);
+    shared.settled.notify_waiters();
+    if let Some(pipe) = &mut pipe {
+        pipe.goodbye().await;
+    }
+    if let Some(mut store) = shared.store() {
+        // What it refuses now was handed to it before.
+        let _ = store.sync();
     }
 }
 
 impl Task {
-    async fn connect_again_and_again(&self, slot: &mut Option<Socket>) {
+    async fn connect_again_and_again(&mut self, slot: &mut Option<Pipe>) {
         let mut token = None;
         loop {
             let present = match token.take() {
                 Some(token) => token,
                 None => self.fetch_token().await,
             };
-            let ended = match socket::open(&self.url, &present).await {
-                Ok(socket) => self.converse(slot.insert(socket)).await,
-                Err(ended) => ended,
+            let way = self.ways.way(Instant::now());
+            let session = self.shared.core().session();
+            let (ended, proved) = match self.dialer.open(way, &present, session).await {
+                Ok(pipe) => {
+                    let pipe = slot.insert(pipe);
+                    let ended = self.converse(way, pipe, &present).await;
+                    (ended, self.shared.core().is_up() && pipe.is_proved())
+                }
+                Err(ended) => (ended, false),
             };
             *slot = None;
+            if proved {
+                self.ways.worked();
+            }
+            let ended = self.ways.judge(ended, proved, Instant::now(), fastrand::f64());
             let next = self.end(ended);
             self.pass_on().await;
             match next {
@@ -93,27 +104,32 @@ impl Task {
     }
 
     /// One connection, from hello to its end.
-    async fn converse(&self, socket: &mut Socket) -> Ended {
+    async fn converse(&self, way: Way, pipe: &mut Pipe, token: &str) -> Ended {
         let hello = {
             let mut core = self.shared.core();
-            core.on_open(Instant::now());
-            core.hello()
+            core.on_open(way, Instant::now());
+            core.hello(pipe.wants_token().then_some(token))
         };
-        if let Err(ended) = self.write(socket, hello).await {
+        if let Err(ended) = pipe.control(hello).await {
             return ended;
         }
         loop {
             self.pass_on().await;
-            if let Err(ended) = self.write_all(socket).await {
+            if let Err(ended) = self.write_all(pipe).await {
                 return ended;
             }
+            let now = Instant::now();
+            if way == Way::Http && self.ways.should_climb(now) {
+                let retry_after = Some(Duration::ZERO);
+                return Ended { reason: "looking for a better way".into(), retry_after, ..Ended::default() };
+            }
             let wake = self.shared.core().deadline();
-            let wake = wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+            let wake = wake.unwrap_or_else(|| now + Duration::from_secs(1)).min(now + LOOK_AROUND);
             tokio::select! {
-                frame = socket.next() => match frame {
-                    Some(Ok(frame)) => if let Some(ended) = self.read(&frame) { return ended },
-                    Some(Err(error)) => return socket::broken(&error),
-                    None => return Ended { reason: "the server closed".into(), ..Ended::default() },
+                heard = pipe.next() => match heard {
+                    Ok(Heard::Text(text)) => self.shared.core().on_text(&text, Instant::now(), wall_ms()),
+                    Ok(Heard::Sign) => self.shared.core().on_heard(Instant::now()),
+                    Err(ended) => return ended,
                 },
                 () = self.shared.work.notified() => {}
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -122,10 +138,10 @@ impl Task {
     }
 
     /// Writes whatever the core wants written now.
-    async fn write_all(&self, socket: &mut Socket) -> Result<(), Ended> {
+    async fn write_all(&self, pipe: &mut Pipe) -> Result<(), Ended> {
         let hang_up = self.shared.core().must_hang_up(Instant::now());
         if let Some(reason) = hang_up {
-            goodbye(socket).await;
+            pipe.goodbye().await;
             let reason = reason.to_owned();
             return Err(Ended { reason, ..Ended::default() });
         }
@@ -134,40 +150,42 @@ impl Task {
             // Without a new one the server closes in time, and the next connection asks again.
             if let Ok(token) = self.token.fetch().await {
                 let auth = self.shared.core().auth(token);
-                self.write(socket, auth).await?;
+                pipe.control(auth).await?;
             }
         }
-        loop {
-            let message = self.shared.core().poll_message(Instant::now(), wall_ms());
-            let Some(message) = message else {
-                return Ok(());
-            };
-            self.write(socket, message).await?;
+        let messages = self.number().await?;
+        for message in messages {
+            pipe.fixes(message.text).await?;
         }
+        Ok(())
     }
 
-    async fn write(&self, socket: &mut Socket, text: String) -> Result<(), Ended> {
-        let written = tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await;
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(socket::broken(&error)),
-            Err(_) => Err(Ended { reason: "the line took nothing for too long".into(), ..Ended::default() }),
-        }
-    }
-
-    fn read(&self, frame: &Message) -> Option<Ended> {
-        let now = Instant::now();
-        let mut core = self.shared.core();
-        match frame {
-            Message::Text(text) => core.on_text(text, now, wall_ms()),
-            Message::Close(frame) => {
-                let code = frame.as_ref().map(|frame| u16::from(frame.code));
-                let reason = frame.as_ref().map(|frame| frame.reason.to_string());
-                return Some(Ended { code, reason: reason.unwrap_or_default(), ..Ended::default() });
+    /// All messages that may travel now. Where there is a queue on the disk, it knows their numbers before anybody else does.
+    async fn number(&self) -> Result<Vec<Outgoing>, Ended> {
+        let (mut messages, mut failed) = (Vec::new(), None);
+        {
+            let mut core = self.shared.core();
+            let mut store = self.shared.store();
+            while let Some(message) = core.poll_message(Instant::now(), wall_ms()) {
+                if let Some(store) = &mut store
+                    && let Err(error) = store.number(message.seq, message.count)
+                {
+                    failed = Some(error);
+                    break;
+                }
+                messages.push(message);
             }
-            _ => core.on_heard(now),
         }
-        None
+        if failed.is_none() && !messages.is_empty() && self.shared.store.is_some() {
+            // The disk may take its time; others have work to do on this thread.
+            let shared = Arc::clone(&self.shared);
+            let synced = tokio::task::spawn_blocking(move || shared.store().map_or(Ok(()), |mut store| store.sync()));
+            failed = synced.await.map_err(std::io::Error::other).and_then(|synced| synced).err();
+        }
+        match failed {
+            None => Ok(messages),
+            Some(error) => Err(Ended { reason: format!("the queue on the disk: {error}"), ..Ended::default() }),
+        }
     }
 
     /// Gives the core's events to the app, and wakes whoever waits for acks.
@@ -175,6 +193,12 @@ impl Task {
         loop {
             let event = self.shared.core().poll_event();
             let Some(event) = event else { break };
+            if let (Event::Acked(Acked { seq, .. }) | Event::Refused { seq, .. }, Some(mut store)) =
+                (&event, self.shared.store())
+            {
+                // If the disk takes nothing, the message goes again after a restart, and is recognised.
+                let _ = store.settle(*seq);
+            }
             // Nobody listens: then nobody needs to know.
             let _ = self.events.send(event).await;
         }
@@ -191,9 +215,4 @@ impl Task {
             self.shared.settled.notify_waiters();
         }
     }
-}
-
-async fn goodbye(socket: &mut Socket) {
-    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = tokio::time::timeout(CLOSE_WITHIN, socket.close(Some(frame))).await;
 }

@@ -1,7 +1,7 @@
 //! The door of Wayfare: what every listener needs, whichever role stands behind it.
 //!
 //! Accepting and draining ([`serve`]), tokens ([`tokens`]), keys of phones ([`device_key`]), origins ([`origin`]), limits ([`bucket`]), threads ([`cores`]), errors over HTTP ([`reply`]),
-//! and WebSocket framing ([`ws`]). It knows no driver and no trip.
+//! certificates ([`tls`]) and WebSocket framing ([`ws`]). It knows no driver and no trip.
 
 pub mod bucket;
 pub mod cores;
@@ -9,6 +9,7 @@ pub mod device_key;
 pub mod origin;
 pub mod reply;
 pub mod serve;
+pub mod tls;
 pub mod tokens;
 pub mod ws;
 

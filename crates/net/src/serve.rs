@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 /// Bounds of a listener.
@@ -48,22 +50,37 @@ impl Default for ServeLimits {
 /// Counts a connection as open until dropped.
 pub type Permit = Arc<OwnedSemaphorePermit>;
 
+/// What carries a connection.
+pub enum Stream {
+    /// Bytes as they are.
+    Plain(TcpStream),
+    /// TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// A stream together with its permit, so that both travel through an upgrade.
 pub struct Accepted {
-    stream: TcpStream,
+    stream: Stream,
     permit: Permit,
 }
 
 impl Accepted {
     /// Takes both apart.
-    pub fn into_parts(self) -> (TcpStream, Permit) {
+    pub fn into_parts(self) -> (Stream, Permit) {
         (self.stream, self.permit)
     }
 }
 
 /// Serves `app` on `listener` until `stop` says true, then drains. The peer's address is given to handlers as
-/// `ConnectInfo<SocketAddr>`.
-pub async fn serve(listener: TcpListener, app: Router, limits: ServeLimits, mut stop: watch::Receiver<bool>) {
+/// `ConnectInfo<SocketAddr>`. With `tls`, nothing else is spoken on this listener.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: ServeLimits,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(TlsAcceptor::from);
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let (under_way, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
     let mut backoff = Duration::from_millis(1);
@@ -73,9 +90,25 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ServeLimits, mut 
             () = stopped(&mut stop) => break,
         };
         match accepted {
-            Ok((accepted, peer)) => {
+            Ok((stream, permit, peer)) => {
                 backoff = Duration::from_millis(1);
-                tokio::spawn(one(accepted, peer, app.clone(), limits, stop.clone(), under_way.clone()));
+                let (app, stop, under_way) = (app.clone(), stop.clone(), under_way.clone());
+                match &tls {
+                    None => {
+                        let accepted = Accepted { stream: Stream::Plain(stream), permit };
+                        tokio::spawn(one(accepted, peer, app, limits, stop, under_way));
+                    }
+                    Some(tls) => {
+                        let tls = tls.clone();
+                        tokio::spawn(async move {
+                            let Some(stream) = shake_hands(tls, stream, peer, limits.head_timeout).await else {
+                                return;
+                            };
+                            let accepted = Accepted { stream: Stream::Tls(Box::new(stream)), permit };
+                            one(accepted, peer, app, limits, stop, under_way).await;
+                        });
+                    }
+                }
             }
             Err(error) => {
                 // Most likely out of file descriptors: accepting again at once would only burn the core.
@@ -97,11 +130,28 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(Accepted, SocketAddr)> {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, Permit, SocketAddr)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((Accepted { stream, permit: Arc::new(permit) }, peer))
+    Ok((stream, Arc::new(permit), peer))
+}
+
+/// The TLS handshake, within a bound. Whoever speaks something else is told so by an alert, and cut.
+async fn shake_hands(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    within: Duration,
+) -> Option<TlsStream<TcpStream>> {
+    let failed = match tokio::time::timeout(within, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no handshake within {within:?}"),
+    };
+    tracing::debug!(failed, %peer, "a TLS handshake failed");
+    metrics::counter!("wayfare_tls_handshakes_failed_total").increment(1);
+    None
 }
 
 async fn one(
@@ -139,21 +189,33 @@ async fn one(
 
 impl AsyncRead for Accepted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Accepted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -161,10 +223,14 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        // Both do.
+        true
     }
 }

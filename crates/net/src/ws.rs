@@ -6,6 +6,7 @@
 pub mod handshake;
 pub mod link;
 pub mod read;
+pub mod secure;
 pub mod write;
 
 /// First byte's low half: what a frame is.

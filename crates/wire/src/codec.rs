@@ -1,10 +1,13 @@
-//! The seam between messages and bytes. JSON is the first codec; a binary one joins the same enum.
+//! The seam between messages and bytes.
 //!
 //! Decoding is generous about one bad fix and strict about everything else: a fix that cannot be read gets the verdict
 //! `invalid`, and the fixes beside it are kept (`PROTOCOL.md`, "Fixes").
 
 mod decode;
+mod drive;
 mod encode;
+mod proto;
 
 pub use decode::{Decoded, Malformed, fixes_from_json, from_driver, from_watcher};
+pub use drive::{DriveCodec, write_verdicts};
 pub use encode::Codec;

@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod device_key;
 pub mod dialects;
 pub mod fence;
+pub mod frame;
 pub mod ids;
 pub mod kept;
 pub mod messages;
@@ -27,5 +28,9 @@ pub use topic::Topic;
 
 /// WebSocket subprotocol of the driver side, JSON codec.
 pub const DRIVE_JSON_V1: &str = "wayfare.drive.v1.json";
+/// WebSocket subprotocol of the driver side, Protocol Buffers.
+pub const DRIVE_PROTO_V1: &str = "wayfare.drive.v1.proto";
+/// ALPN of the driver side on QUIC.
+pub const DRIVE_QUIC_V1: &str = "wayfare/1";
 /// WebSocket subprotocol of the watcher side, JSON codec.
 pub const WATCH_JSON_V1: &str = "wayfare.watch.v1.json";

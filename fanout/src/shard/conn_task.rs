@@ -7,11 +7,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::link::{Common, Link, code_of, poll_read};
+use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::from_watcher;
 use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
@@ -30,7 +29,7 @@ const MALFORMED_MAX: u8 = 16;
 
 /// Takes a socket into the shard.
 pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
-    if let Err(error) = socket2::SockRef::from(&socket.stream).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
+    if let Err(error) = socket2::SockRef::from(socket.tcp()).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT is not available");
     }
     let mut state = shard.state.borrow_mut();
@@ -48,7 +47,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
 }
 
 /// Reads until the connection ends, then removes it.
-async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
+async fn run(shard: Rc<Shard>, id: ConnId, mut half: ReadHalf, early: Bytes) {
     if !early.is_empty() {
         let mut state = shard.state.borrow_mut();
         state.take_bytes(id, &mut early.to_vec());
@@ -122,7 +121,7 @@ pub async fn mind(shard: Rc<Shard>, id: ConnId, pieces: mpsc::Sender<Bytes>) {
 
 impl State {
     /// Waits for bytes and reads them through the shard's one buffer. False when the connection is over.
-    fn poll_read(&mut self, id: ConnId, half: &mut OwnedReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_read(&mut self, id: ConnId, half: &mut ReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let on = poll_read(half, cx, &mut buffer).map(|read| match read {
             Ok(0) | Err(_) => false,
@@ -133,7 +132,7 @@ impl State {
     }
 
     /// The same while the socket is blocked, when two things may be ready.
-    fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
+    fn unblock(&mut self, id: ConnId, half: &ReadHalf, ready: Ready) -> bool {
         if ready.is_writable() && !self.drain_socket(id) {
             return false;
         }

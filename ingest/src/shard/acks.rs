@@ -5,12 +5,11 @@ use std::io::Write as _;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use wayfare_engine::Verdict;
-use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::state::{write_string, write_u64};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
-use super::state::{ConnId, State};
+use super::state::{Conn, ConnId, State};
 
 /// When to send again what could not be kept.
 const NOT_DURABLE_MS: u32 = 1000;
@@ -107,14 +106,15 @@ impl State {
                     if conn.acks.is_empty() {
                         touched.push(id);
                     }
-                    write::frame(&mut conn.acks, Opcode::Text, body);
+                    let Conn { line, acks, .. } = conn;
+                    line.frame(acks, body);
                 }
             }
         }
         for id in touched {
             if let Some(conn) = self.conn(id) {
                 let frames = std::mem::take(&mut conn.acks);
-                conn.link.send(&frames, now_s);
+                conn.line.send(&frames, now_s);
                 // An idle connection owns no buffer; the allocator hands the same piece to the next.
             }
         }

@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
-use tokio::net::tcp::OwnedReadHalf;
 use wayfare_engine::DriverId;
 use wayfare_net::ws::handshake::Socket;
-use wayfare_net::ws::link::{Common, Link, code_of, poll_read};
+use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
 use wayfare_wire::codec::{Decoded, from_driver};
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
@@ -19,6 +18,7 @@ use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind, ids};
 use super::Shard;
 use super::acks::AckTo;
 use super::drivers::Refused;
+use super::line::Line;
 use super::state::{ConnId, State};
 
 /// Malformed messages in a row before a client is told to stay away.
@@ -32,7 +32,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
     let mut state = shard.state.borrow_mut();
     let (limits, now_s) = (state.link_limits, state.now_s());
     let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
-    let id = state.add(link, claims, driver);
+    let id = state.add(Line::WebSocket(link), claims, driver);
     if state.draining {
         state.close(id, CloseCode::Draining, Some(1000));
     }
@@ -41,8 +41,8 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, claims: Claims, driver: DriverId)
 }
 
 /// Brings the driver into memory, then reads until the connection ends.
-async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes) {
-    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(&conn.link.wake)))
+async fn run(shard: Rc<Shard>, id: ConnId, mut half: ReadHalf, early: Bytes) {
+    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(conn.line.wake())))
     else {
         return;
     };
@@ -60,9 +60,9 @@ async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes
         let blocked = {
             let mut state = shard.state.borrow_mut();
             let now_s = state.now_s();
-            match state.conn(id) {
-                Some(conn) if conn.link.is_over(now_s) => break,
-                Some(conn) => conn.link.is_blocked(),
+            match state.link(id) {
+                Some(link) if link.is_over(now_s) => break,
+                Some(link) => link.is_blocked(),
                 None => break,
             }
         };
@@ -90,7 +90,7 @@ async fn run(shard: Rc<Shard>, id: ConnId, mut half: OwnedReadHalf, early: Bytes
 
 impl State {
     /// Waits for bytes and reads them through the shard's one buffer. False when the connection is over.
-    fn poll_read(&mut self, id: ConnId, half: &mut OwnedReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_read(&mut self, id: ConnId, half: &mut ReadHalf, cx: &mut Context<'_>) -> Poll<bool> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let on = poll_read(half, cx, &mut buffer).map(|read| match read {
             Ok(0) | Err(_) => false,
@@ -101,9 +101,9 @@ impl State {
     }
 
     /// The same while the socket is blocked, when two things may be ready.
-    fn unblock(&mut self, id: ConnId, half: &OwnedReadHalf, ready: Ready) -> bool {
+    fn unblock(&mut self, id: ConnId, half: &ReadHalf, ready: Ready) -> bool {
         let now_s = self.now_s();
-        if ready.is_writable() && !self.conn(id).is_some_and(|conn| conn.link.drain(now_s)) {
+        if ready.is_writable() && !self.link(id).is_some_and(|link| link.drain(now_s)) {
             return false;
         }
         if !(ready.is_readable() || ready.is_read_closed()) {
@@ -122,14 +122,14 @@ impl State {
     /// Reads frames out of bytes. False when the connection is over.
     fn take_bytes(&mut self, id: ConnId, bytes: &mut [u8]) -> bool {
         let now_s = self.now_s();
-        let Some(conn) = self.conn(id) else { return false };
-        let mut reader = conn.link.take_reader(now_s);
+        let Some(link) = self.link(id) else { return false };
+        let mut reader = link.take_reader(now_s);
         let fed = reader.feed(bytes, ReadLimits::default(), &mut |incoming| self.incoming(id, incoming));
-        let Some(conn) = self.conn(id) else { return false };
-        conn.link.settle(reader, now_s);
+        let Some(link) = self.link(id) else { return false };
+        link.settle(reader, now_s);
         match fed {
             Ok(Flow::On) => true,
-            Ok(Flow::Stop) => conn.link.is_blocked(),
+            Ok(Flow::Stop) => link.is_blocked(),
             Err(violation) => {
                 self.close(id, code_of(violation), None);
                 true
@@ -139,10 +139,10 @@ impl State {
 
     fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>) -> Flow {
         let (limits, now_s) = (self.link_limits, self.now_s());
-        let Some(conn) = self.conn(id) else { return Flow::Stop };
-        match conn.link.common(incoming, &limits, now_s) {
+        let Some(link) = self.link(id) else { return Flow::Stop };
+        match link.common(incoming, &limits, now_s) {
             Ok(Common::Text(text)) => {
-                self.message(id, text);
+                self.message(id, text.as_bytes());
                 Flow::On
             }
             Ok(Common::Handled(flow)) => flow,
@@ -153,8 +153,9 @@ impl State {
         }
     }
 
-    fn message(&mut self, id: ConnId, text: &str) {
-        let (message, unreadable) = match from_driver(text.as_bytes()) {
+    /// A whole message, on whichever transport.
+    pub fn message(&mut self, id: ConnId, message: &[u8]) {
+        let (message, unreadable) = match from_driver(message) {
             Ok(read) => read,
             Err(malformed) => return self.malformed(id, &malformed.to_string()),
         };
@@ -188,7 +189,7 @@ impl State {
     }
 
     /// The newest connection of a driver wins; the old one is told so.
-    fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
+    pub fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
         let Some(session) = parse_session(session) else {
             let error = ErrorBody::new(ErrorCode::Invalid, "a session is 1 to 16 hexadecimal digits, not zero");
             return self.say(id, &ToDriver::Error(error.field("session")));
@@ -196,7 +197,7 @@ impl State {
         if let Some(token) = token {
             self.renew(id, token);
         }
-        let Some(conn) = self.conn(id).filter(|conn| !conn.link.is_closing()) else { return };
+        let Some(conn) = self.conn(id).filter(|conn| !conn.line.is_closing()) else { return };
         let driver = conn.driver;
         conn.session = Some(session);
         let old = self.drivers.get_mut(&driver).and_then(|tracked| tracked.conn.replace(id));

@@ -41,9 +41,8 @@ pub struct Tracked {
     pub heard_s: u32,
     /// Second in which the tracker was last kept; `None` if it must be kept with the next flush.
     pub kept_s: Option<u32>,
-    /// The gather in which the tracker was last kept. What is gathered behind it there would not be judged again after a restart, so it is kept
-    /// anew with each message.
-    pub kept_in: Option<u64>,
+    /// The gather into which it was last put.
+    pub kept_turn: Option<u64>,
     /// The tracker changed since it was kept.
     pub changed: bool,
     /// What existing phone apps of this driver have sent lately.
@@ -171,7 +170,7 @@ impl Shard {
                 posts: Bucket::full(self.house.config.messages, std::time::Instant::now()),
                 heard_s: now_s,
                 kept_s: None,
-                kept_in: None,
+                kept_turn: None,
                 changed: false,
                 phones: Phones::of(recall),
                 phases: phases.clone(),
@@ -390,15 +389,11 @@ impl State {
         tracked.kept_s = Some(now_s);
         tracked.changed = false;
         let found = std::mem::take(&mut self.found_fences);
-        let mut kept_in = 0;
         self.house.gathers.add(self.index, |gather| {
-            kept_in = gather.generation;
             gather.keep(checkpoint);
             gather.fences.extend(found);
+            tracked.kept_turn = Some(gather.turn);
         });
-        if let Some(tracked) = self.drivers.get_mut(&driver) {
-            tracked.kept_in = Some(kept_in);
-        }
     }
 
     /// Gathers all checkpoints: the house is about to stop.

@@ -110,21 +110,12 @@ impl State {
         tracked.changed |= kept + refused > 0;
         // A replay knows nothing of refused fixes, yet they count for what comes after them (a jump is believed when it repeats):
         // then the tracker itself is kept.
-        // Asked once after each checkpoint, not with every message.
-        tracked.kept_in = tracked.kept_in.filter(|kept_in| *kept_in == self.house.gathers.generation(self.index));
-        let kept_here = tracked.kept_in.is_some();
-        let due = kept_here || tracked.kept_s.is_none_or(|kept_s| now_s >= kept_s + interval_s);
-        let keep_tracker = tracked.changed && (refused > 0 || due);
-        let checkpoint = keep_tracker.then(|| {
-            tracked.kept_s = Some(now_s);
-            tracked.changed = false;
-            write_checkpoint(driver, tracked, now_s)
-        });
+        let keep_tracker =
+            tracked.changed && (refused > 0 || tracked.kept_s.is_none_or(|kept_s| now_s >= kept_s + interval_s));
         let lease = tracked.lease.number;
         let (seq, sent) = (message.message.seq, message.message.sent_ms.map(Millis));
         let found_fences = std::mem::take(&mut self.found_fences);
         let (verdicts, raw, unreadable) = (&self.verdicts, &self.raw, &message.unreadable);
-        let mut kept_in = tracked.kept_in;
         self.house.gathers.add(self.index, |gather| {
             // A message without kept fixes leaves its number behind, so that its resend is still known after a restart.
             if kept > 0 || (session != 0 && refused > 0) {
@@ -136,9 +127,12 @@ impl State {
                 }
                 gather.spans.push((driver.0, lease, gather.body.len()));
             }
-            if let Some(checkpoint) = checkpoint {
-                kept_in = Some(gather.generation);
-                gather.keep(checkpoint);
+            // A replay begins behind the record that holds the checkpoint: a message that goes into the same record after it must be in it.
+            let again = tracked.changed && tracked.kept_turn == Some(gather.turn);
+            if keep_tracker || again {
+                (tracked.kept_s, tracked.kept_turn) = (Some(now_s), Some(gather.turn));
+                tracked.changed = false;
+                gather.keep(write_checkpoint(driver, tracked, now_s));
             }
             gather.fences.extend(found_fences);
             gather.acks.add(driver.0, to, |out| {
@@ -151,7 +145,6 @@ impl State {
                 out.push(b'}');
             });
         });
-        tracked.kept_in = kept_in;
     }
 
     /// What the engine wants carried out, apart from verdicts: phases and fence events are gathered, everything else is told.

@@ -11,12 +11,12 @@ use wayfare_bus::{Fields, Lease};
 use wayfare_engine::learn::Lesson;
 use wayfare_engine::{DriverId, Effect, RawFix, Room, Verdict};
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
-use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
 use super::drivers::Tracked;
+use super::line::Line;
 use super::map::Census;
 use crate::House;
 use crate::fences::FenceSet;
@@ -33,7 +33,7 @@ pub struct ConnId {
 /// One driver's connection.
 pub struct Conn {
     pub generation: u32,
-    pub link: Link,
+    pub line: Line,
     pub claims: Claims,
     pub driver: DriverId,
     /// Set by `hello`; messages before it are refused.
@@ -137,12 +137,12 @@ impl State {
     }
 
     /// Adds a connection.
-    pub fn add(&mut self, link: Link, claims: Claims, driver: DriverId) -> ConnId {
+    pub fn add(&mut self, line: Line, claims: Claims, driver: DriverId) -> ConnId {
         self.generations = self.generations.wrapping_add(1);
         let (generation, opened_s) = (self.generations, self.now_s());
         let place = self.conns.insert(Conn {
             generation,
-            link,
+            line,
             claims,
             driver,
             session: None,
@@ -157,6 +157,14 @@ impl State {
     /// The connection, if it is still the same.
     pub fn conn(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id.place as usize).filter(|conn| conn.generation == id.generation)
+    }
+
+    /// Its WebSocket, if it is still the same and is one.
+    pub fn link(&mut self, id: ConnId) -> Option<&mut Link> {
+        match &mut self.conn(id)?.line {
+            Line::WebSocket(link) => Some(link),
+            Line::Quic(_) => None,
+        }
     }
 
     /// Removes a connection; its driver's tracker stays.
@@ -175,17 +183,17 @@ impl State {
         let now_s = self.now_s();
         let Some(conn) = self.conn(id) else { return };
         let mut frame = Vec::new();
-        write::frame(&mut frame, Opcode::Text, &json(message));
-        conn.link.send(&frame, now_s);
+        conn.line.frame(&mut frame, &json(message));
+        conn.line.send(&frame, now_s);
     }
 
     /// Says goodbye and lets the client leave.
     pub fn close(&mut self, id: ConnId, code: CloseCode, retry_after_ms: Option<u32>) {
         let now_s = self.now_s();
-        let Some(conn) = self.conn(id).filter(|conn| !conn.link.is_closing()) else { return };
+        let Some(conn) = self.conn(id).filter(|conn| !conn.line.is_closing()) else { return };
         metrics::closed(code);
         let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
-        conn.link.close(code, &json(&bye), now_s);
+        conn.line.close(code, &json(&bye), now_s);
     }
 
     /// Nothing more is taken from here on; what was is in the gather, and every tracker beside it.
@@ -219,8 +227,8 @@ impl State {
         let mut beats = Vec::new();
         for (place, conn) in &mut self.conns {
             let id = ConnId { place: place as u32, generation: conn.generation };
-            if conn.link.is_closing() {
-                conn.link.wake.notify_one();
+            if conn.line.is_closing() {
+                conn.line.wake().notify_one();
                 continue;
             }
             let end = if conn.session.is_none() && now_s >= conn.opened_s + auth_s {
@@ -230,7 +238,7 @@ impl State {
             } else if self.house.verifier.is_revoked(&conn.claims) {
                 Some(CloseCode::Revoked)
             } else {
-                match conn.link.health(&self.link_limits, now_s) {
+                match conn.line.health(&self.link_limits, now_s) {
                     Health::Well => None,
                     Health::Quiet => {
                         beats.push(id);
@@ -239,7 +247,7 @@ impl State {
                     Health::End(code) => Some(code),
                     Health::Cut(code) => {
                         metrics::closed(code);
-                        conn.link.cut();
+                        conn.line.cut(code);
                         None
                     }
                 }
@@ -249,12 +257,9 @@ impl State {
         for (id, code) in ends {
             self.close(id, code, None);
         }
-        let mut beat = Vec::new();
-        write::frame(&mut beat, Opcode::Ping, b"");
-        write::frame(&mut beat, Opcode::Text, br#"{"type":"heartbeat"}"#);
         for id in beats {
             if let Some(conn) = self.conn(id) {
-                conn.link.send(&beat, now_s);
+                conn.line.beat(now_s);
             }
         }
         self.counters.publish();

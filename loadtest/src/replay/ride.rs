@@ -14,6 +14,7 @@ use super::traces::{Group, Trace};
 use super::{SETTLE, Timeline, check};
 use crate::clock::Clock;
 use crate::rest::{NewTrip, Point, Rest};
+use crate::transport::Transport;
 
 /// On duty this long before the first fix, ms.
 const EARLY_MS: i64 = 60_000;
@@ -23,6 +24,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// What all drivers of a replay share.
 pub(super) struct Scene {
     pub(super) rest: Rest,
+    pub(super) transport: Transport,
     pub(super) timeline: Timeline,
     pub(super) clock: Clock,
 }
@@ -45,7 +47,7 @@ pub(super) async fn ride(scene: &Arc<Scene>, group: &Group, notes: &UnboundedSen
         let (rest, sub) = (fetch.clone(), sub.clone());
         async move { Ok(rest.token("driver", &sub).await?) }
     });
-    let (driver, mut events) = Driver::connect(DriverConfig::new(rest.base_url(), token))?;
+    let (driver, mut events) = Driver::connect(scene.transport.apply(DriverConfig::new(rest.base_url(), token)))?;
     let listener = {
         let (notes, name) = (notes.clone(), group.name.clone());
         tokio::spawn(async move {

@@ -13,8 +13,8 @@ struct Fixes<'a> {
     fixes: &'a [Fix],
 }
 
-pub(super) fn hello(session: u64) -> String {
-    text(&FromDriver::Hello { token: None, session: format!("{session:x}") })
+pub(super) fn hello(session: u64, token: Option<&str>) -> String {
+    text(&FromDriver::Hello { token: token.map(str::to_owned), session: format!("{session:x}") })
 }
 
 pub(super) fn auth(token: String) -> String {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use wayfare_wire::messages::drive::Fix;
 
 use crate::pace::Pace;
+use crate::store::Kept;
 
 /// A message that was numbered: from then on it never changes.
 #[derive(Debug)]
@@ -56,8 +57,26 @@ impl Outbox {
         (self.fixes_max, self.unacked_max) = (fixes_max.max(1), unacked_max.max(1));
     }
 
+    /// Takes up what was kept; more than usually allowed, if so much was kept.
+    pub(super) fn resume(&mut self, kept: Kept) {
+        self.held = kept.waiting.len() + kept.messages.iter().map(|(_, fixes)| fixes.len()).sum::<usize>();
+        self.next_seq = kept.next_seq;
+        self.unacked = kept.messages.into_iter().map(|(seq, fixes)| Message { seq, fixes }).collect();
+        self.waiting = kept.waiting.into();
+    }
+
+    pub(super) fn kept(&self, session: u64) -> Kept {
+        let messages = self.unacked.iter().map(|message| (message.seq, message.fixes.clone())).collect();
+        let waiting = self.waiting.iter().copied().collect();
+        Kept { session, next_seq: self.next_seq, messages, waiting, damaged: 0 }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.held >= self.held_max
+    }
+
     pub(super) fn push(&mut self, fix: Fix) -> Result<(), Fix> {
-        if self.held >= self.held_max {
+        if self.is_full() {
             return Err(fix);
         }
         self.held += 1;

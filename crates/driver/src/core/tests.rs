@@ -32,7 +32,7 @@ impl Phone {
     }
 
     fn connect(&mut self, max_fixes: u32, max_unacked: u32) {
-        self.core.on_open(self.now);
+        self.core.on_open(Way::WebSocket, self.now);
         self.hear(&format!(
             r#"{{"type":"welcome","version":1,"driver":"drv_1","interval_ms":3000,"max_fixes":{max_fixes},
             "max_unacked":{max_unacked},"heartbeat_ms":20000,"expires_at_ms":{}}}"#,
@@ -53,7 +53,7 @@ impl Phone {
     /// (seq, numbers of the fixes) of everything the core wants to write now.
     fn written(&mut self) -> Vec<(u64, Vec<i64>)> {
         let mut messages = Vec::new();
-        while let Some(text) = self.core.poll_message(self.now, WALL_MS) {
+        while let Some(Outgoing { text, .. }) = self.core.poll_message(self.now, WALL_MS) {
             let (message, unreadable) = wayfare_wire::codec::from_driver(text.as_bytes()).unwrap();
             assert!(unreadable.is_empty());
             let wayfare_wire::messages::drive::FromDriver::Fixes(message) = message else { panic!("{text}") };
@@ -93,8 +93,8 @@ fn nothing_is_sent_before_the_welcome() {
     let mut phone = Phone::new(10);
     phone.push(0..2);
     assert_eq!(phone.written(), []);
-    phone.core.on_open(phone.now);
-    assert_eq!(phone.core.hello(), r#"{"type":"hello","session":"9f3a"}"#, "the token is in the header");
+    phone.core.on_open(Way::WebSocket, phone.now);
+    assert_eq!(phone.core.hello(None), r#"{"type":"hello","session":"9f3a"}"#, "the token is in the header");
     assert_eq!(phone.written(), []);
 }
 
@@ -194,7 +194,7 @@ fn silence_is_noticed_and_any_frame_breaks_it() {
 #[test]
 fn a_welcome_that_does_not_come_is_not_awaited_for_ever() {
     let mut phone = Phone::new(1);
-    phone.core.on_open(phone.now);
+    phone.core.on_open(Way::WebSocket, phone.now);
     phone.pass(9_000);
     phone.core.on_heard(phone.now);
     phone.pass(1_000);

@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use wayfare_wire::ErrorCode;
 
 use crate::reply::Refusal;
-use crate::serve::{Accepted, Permit};
+use crate::serve::{Accepted, Permit, Stream};
 
 /// RFC 6455, 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -20,11 +21,28 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A connection after its handshake: no runtime owns it yet.
 pub struct Socket {
     /// Not registered with any reactor.
-    pub stream: std::net::TcpStream,
+    pub raw: Raw,
     /// Bytes that came right behind the handshake.
     pub early: Bytes,
     /// Counts the connection as open until dropped.
     pub permit: Permit,
+}
+
+/// A socket, and what encrypts it if something does.
+pub enum Raw {
+    /// Bytes as they are.
+    Plain(std::net::TcpStream),
+    /// TLS.
+    Tls(std::net::TcpStream, Box<ServerConnection>),
+}
+
+impl Socket {
+    /// The socket itself, for its options.
+    pub fn tcp(&self) -> &std::net::TcpStream {
+        match &self.raw {
+            Raw::Plain(stream) | Raw::Tls(stream, _) => stream,
+        }
+    }
 }
 
 /// Checks the request and answers it. `opened` gets the socket once the answer is on its way.
@@ -43,8 +61,8 @@ pub fn upgrade(
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Accepted>>() else { return };
         let (stream, permit) = parts.io.into_inner().into_parts();
-        if let Ok(stream) = release(stream) {
-            opened(Socket { stream, early: parts.read_buf, permit });
+        if let Ok(raw) = release(stream) {
+            opened(Socket { raw, early: parts.read_buf, permit });
         }
     });
     let mut response = Response::new(Body::empty());
@@ -58,9 +76,18 @@ pub fn upgrade(
 }
 
 /// Takes the socket out of its reactor.
-fn release(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.into_std()
+fn release(stream: Stream) -> std::io::Result<Raw> {
+    let free = |stream: TcpStream| {
+        stream.set_nodelay(true)?;
+        stream.into_std()
+    };
+    match stream {
+        Stream::Plain(stream) => Ok(Raw::Plain(free(stream)?)),
+        Stream::Tls(stream) => {
+            let (stream, tls) = stream.into_inner();
+            Ok(Raw::Tls(free(stream)?, Box::new(tls)))
+        }
+    }
 }
 
 fn check(method: &Method, headers: &HeaderMap, subprotocol: &str) -> Result<HeaderValue, Refusal> {

@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead as _, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use wayfare_wire::CloseCode;
 
-use super::handshake::Socket;
+use super::handshake::{Raw, Socket};
 use super::read::{Flow, Incoming, Reader, Violation};
+use super::secure::Secure;
 use super::{Opcode, write};
 use crate::bucket::{Bucket, Rate};
 use crate::serve::Permit;
@@ -28,9 +29,78 @@ const STALL_S: u32 = 10;
 /// After the goodbye the client has this long to leave, seconds.
 const LINGER_S: u32 = 2;
 
+/// The half of a socket that a connection's task waits on.
+pub enum ReadHalf {
+    /// Bytes as they are.
+    Plain(OwnedReadHalf),
+    /// TLS.
+    Tls(Rc<Secure>),
+}
+
+/// The half that the shard writes.
+enum WriteHalf {
+    Plain(OwnedWriteHalf),
+    Tls(Rc<Secure>),
+}
+
+impl ReadHalf {
+    /// Waits until the socket can be read, or written.
+    ///
+    /// # Errors
+    /// The reactor is gone.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Plain(half) => half.ready(interest).await,
+            Self::Tls(secure) => secure.ready(interest).await,
+        }
+    }
+
+    /// Reads what is there; 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or the connection is gone.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.try_read(buffer),
+            Self::Tls(secure) => secure.try_read(buffer),
+        }
+    }
+}
+
+impl WriteHalf {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.try_write(bytes),
+            Self::Tls(secure) => secure.try_write(&[io::IoSlice::new(bytes)]),
+        }
+    }
+
+    fn try_write_vectored(&self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Plain(half) => half.try_write_vectored(buffers),
+            Self::Tls(secure) => secure.try_write(buffers),
+        }
+    }
+
+    /// Whether bytes that count as written wait for the socket.
+    fn is_behind(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(secure) => secure.is_behind(),
+        }
+    }
+
+    fn flush(&self) -> io::Result<(usize, bool)> {
+        match self {
+            Self::Plain(_) => Ok((0, true)),
+            Self::Tls(secure) => secure.flush(),
+        }
+    }
+}
+
 /// See the module. Seconds are the owner's own count.
 pub struct Link {
-    stream: OwnedWriteHalf,
+    stream: WriteHalf,
     /// Wakes the connection's task: the socket blocked, or the connection is to end.
     pub wake: Rc<Notify>,
     reader: Reader,
@@ -79,8 +149,17 @@ impl Link {
     ///
     /// # Errors
     /// The reactor refuses the socket.
-    pub fn new(socket: Socket, limits: &LinkLimits, now_s: u32) -> io::Result<(Self, OwnedReadHalf, bytes::Bytes)> {
-        let (half, stream) = TcpStream::from_std(socket.stream)?.into_split();
+    pub fn new(socket: Socket, limits: &LinkLimits, now_s: u32) -> io::Result<(Self, ReadHalf, bytes::Bytes)> {
+        let (half, stream) = match socket.raw {
+            Raw::Plain(stream) => {
+                let (half, stream) = TcpStream::from_std(stream)?.into_split();
+                (ReadHalf::Plain(half), WriteHalf::Plain(stream))
+            }
+            Raw::Tls(stream, tls) => {
+                let secure = Rc::new(Secure::new(stream, *tls)?);
+                (ReadHalf::Tls(Rc::clone(&secure)), WriteHalf::Tls(secure))
+            }
+        };
         let link = Self {
             stream,
             wake: Rc::new(Notify::new()),
@@ -100,7 +179,7 @@ impl Link {
 
     /// Whether bytes wait for the socket.
     pub fn is_blocked(&self) -> bool {
-        !self.unsent.is_empty()
+        !self.unsent.is_empty() || self.stream.is_behind()
     }
 
     /// Whether the goodbye was said.
@@ -127,7 +206,18 @@ impl Link {
         };
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            other => other,
+            other => {
+                self.note_behind(now_s);
+                other
+            }
+        }
+    }
+
+    /// What is encrypted and waits is for the connection's task to send.
+    fn note_behind(&mut self, now_s: u32) {
+        if self.stream.is_behind() {
+            self.moved_s = now_s;
+            self.wake.notify_one();
         }
     }
 
@@ -150,7 +240,7 @@ impl Link {
         let mut taken = 0;
         if self.unsent.is_empty() {
             match self.stream.try_write(frames) {
-                Ok(count) if count == frames.len() => return,
+                Ok(count) if count == frames.len() => return self.note_behind(now_s),
                 Ok(count) => taken = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return self.cut(),
@@ -166,8 +256,16 @@ impl Link {
 
     /// The socket takes bytes again. False when the connection is gone.
     pub fn drain(&mut self, now_s: u32) -> bool {
-        if self.unsent.is_empty() {
-            return true;
+        match self.stream.flush() {
+            Ok((sent, all)) => {
+                if sent > 0 {
+                    self.moved_s = now_s;
+                }
+                if !all || self.unsent.is_empty() {
+                    return true;
+                }
+            }
+            Err(_) => return false,
         }
         match self.stream.try_write(&self.unsent) {
             Ok(count) => {
@@ -290,7 +388,11 @@ pub fn code_of(violation: Violation) -> CloseCode {
 
 /// Reads once into `buffer`, which may be shared: it is only touched while bytes are there. A read that does not fill it tells the
 /// reactor that the socket is empty, which saves the second system call of asking.
-pub fn poll_read(half: &mut OwnedReadHalf, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+pub fn poll_read(half: &mut ReadHalf, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    let half = match half {
+        ReadHalf::Plain(half) => half,
+        ReadHalf::Tls(secure) => return secure.poll_read(cx, buffer),
+    };
     let mut read = ReadBuf::new(buffer);
     ready!(Pin::new(half).poll_read(cx, &mut read))?;
     Poll::Ready(Ok(read.filled().len()))

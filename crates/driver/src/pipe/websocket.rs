@@ -1,16 +1,20 @@
-//! Opening a WebSocket that ten thousand of fit into one process.
+//! A WebSocket that ten thousand of fit into one process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use wayfare_wire::DRIVE_JSON_V1;
 
+use super::Heard;
 use crate::core::Ended;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -18,8 +22,13 @@ pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// A phone in a lift would otherwise wait for minutes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 
+/// How long the closing handshake may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the line may take nothing; nothing is read meanwhile, so the watchdog must not wait for it.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Opens a socket; the reason of a failure is put the way the core wants it.
-pub(crate) async fn open(url: &str, token: &str) -> Result<Socket, Ended> {
+pub(crate) async fn open(url: &str, token: &str, tls: &Arc<rustls::ClientConfig>) -> Result<Socket, Ended> {
     let failed = |reason: String| Ended { reason, ..Ended::default() };
     let mut request = url.into_client_request().map_err(|error| failed(error.to_string()))?;
     let headers = request.headers_mut();
@@ -32,7 +41,8 @@ pub(crate) async fn open(url: &str, token: &str) -> Result<Socket, Ended> {
     })?;
     headers.insert(AUTHORIZATION, bearer);
     // Large futures go to the heap, not into every driver's task.
-    let connecting = Box::pin(connect_async_with_config(request, Some(small()), true));
+    let connector = Connector::Rustls(Arc::clone(tls));
+    let connecting = Box::pin(connect_async_tls_with_config(request, Some(small()), true, Some(connector)));
     match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(refused(&error)),
@@ -61,8 +71,38 @@ fn refused(error: &Error) -> Ended {
     ended
 }
 
+/// Writes a message.
+pub(crate) async fn write(socket: &mut Socket, text: String) -> Result<(), Ended> {
+    match tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(broken(&error)),
+        Err(_) => Err(Ended { reason: "the line took nothing for too long".into(), ..Ended::default() }),
+    }
+}
+
+/// Reads a frame.
+pub(crate) async fn next(socket: &mut Socket) -> Result<Heard, Ended> {
+    match socket.next().await {
+        Some(Ok(Message::Text(text))) => Ok(Heard::Text(text.to_string())),
+        Some(Ok(Message::Close(frame))) => {
+            let code = frame.as_ref().map(|frame| u16::from(frame.code));
+            let reason = frame.as_ref().map(|frame| frame.reason.to_string());
+            Err(Ended { code, reason: reason.unwrap_or_default(), ..Ended::default() })
+        }
+        Some(Ok(_)) => Ok(Heard::Sign),
+        Some(Err(error)) => Err(broken(&error)),
+        None => Err(Ended { reason: "the server closed".into(), ..Ended::default() }),
+    }
+}
+
+/// The closing handshake.
+pub(crate) async fn goodbye(socket: &mut Socket) {
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = tokio::time::timeout(CLOSE_WITHIN, socket.close(Some(frame))).await;
+}
+
 /// How a broken connection is reported.
-pub(crate) fn broken(error: &Error) -> Ended {
+fn broken(error: &Error) -> Ended {
     let reason = match error {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "the line broke".into(),
         other => other.to_string(),

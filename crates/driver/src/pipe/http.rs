@@ -1,0 +1,211 @@
+//! A request per message, for networks that let nothing else through. To the core it looks like a connection with one message on its
+//! way at a time: answers become the messages that a connection would have brought.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use wayfare_wire::ErrorCode;
+
+use super::Heard;
+use crate::config::BadUrl;
+use crate::core::Ended;
+
+/// A phone in a lift would otherwise wait for minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// The server waits at most 10 s for its disk.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// No answer is longer.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// What an app on HTTP keeps to, as there is no `welcome`: the limits of `PROTOCOL.md`, one message at a time, and no heartbeats.
+const WELCOME: &str = r#"{"type":"welcome","version":1,"driver":"","interval_ms":15000,"max_fixes":100,"max_unacked":1,"heartbeat_ms":3600000,"expires_at_ms":9223372036854775807}"#;
+
+/// A server and how to reach it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    host: String,
+    port: u16,
+    /// Of the request: path before ours, and the host as the URL has it.
+    path: String,
+    authority: String,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Target {
+    pub(crate) fn new(url: &str, tls: Arc<rustls::ClientConfig>) -> Result<Self, BadUrl> {
+        let bad = || BadUrl(url.to_owned());
+        let uri: hyper::Uri = url.parse().map_err(|_| bad())?;
+        let secure = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => return Err(bad()),
+        };
+        let authority = uri.authority().ok_or_else(bad)?;
+        Ok(Self {
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            path: format!("{}/v1/fixes", uri.path().trim_end_matches('/')),
+            authority: authority.to_string(),
+            tls: secure.then_some(tls),
+        })
+    }
+
+    /// Nothing travels before there is something to say.
+    pub(crate) fn open(&self, token: &str, session: u64) -> Line {
+        Line {
+            target: self.clone(),
+            token: token.to_owned(),
+            session,
+            sender: None,
+            heard: VecDeque::from([WELCOME.to_owned()]),
+            answered: false,
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Ended> {
+        let stream = TcpStream::connect((&*self.host, self.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let Some(tls) = &self.tls else { return shake_hands(stream).await };
+        let name = ServerName::try_from(self.host.clone()).map_err(failed)?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(failed)?;
+        shake_hands(stream).await
+    }
+}
+
+async fn shake_hands<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, Ended>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    // Ends with the sender, or with the line.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// See the module.
+pub(crate) struct Line {
+    target: Target,
+    token: String,
+    session: u64,
+    sender: Option<SendRequest<Full<Bytes>>>,
+    heard: VecDeque<String>,
+    answered: bool,
+}
+
+impl Line {
+    /// Whether the server has answered at all.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// `hello` has nothing to tell that a request does not; a new token goes into the next request.
+    pub(crate) fn control(&mut self, text: &str) {
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        if let (Some("auth"), Some(token)) = (message["type"].as_str(), message["token"].as_str()) {
+            self.token = token.to_owned();
+            self.heard.push_back(WELCOME.to_owned());
+        }
+    }
+
+    /// Posts the message and keeps what the answer says.
+    pub(crate) async fn fixes(&mut self, text: &str) -> Result<(), Ended> {
+        // Its first member is the tag, which a request has no use for.
+        let rest = text.strip_prefix(r#"{"type":"fixes","#).ok_or_else(|| failed("not a message of fixes"))?;
+        let body = Bytes::from(format!(r#"{{"session":"{:x}",{rest}"#, self.session));
+        let seq = serde_json::from_str::<Value>(text).map_or(0, |message| message["seq"].as_u64().unwrap_or(0));
+        let answer = Box::pin(self.post(body));
+        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
+        let body = body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?.to_bytes();
+        let answer = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        match status {
+            200 => self.keep(answer, seq),
+            401 | 403 | 404 => {
+                let reason = answer["message"].as_str().unwrap_or("refused").to_owned();
+                // A driver that the server does not know, and one whose token it does not take, need the same: another token.
+                let code = answer["code"].as_str();
+                let status = if code == Some("not_found") { 401 } else { status };
+                Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() })
+            }
+            _ => self.refused(status, answer, retry_after),
+        }
+    }
+
+    /// An answer as the messages `ack` and `config`.
+    fn keep(&mut self, mut answer: Value, seq: u64) -> Result<(), Ended> {
+        let interval_ms = answer["interval_ms"].as_u64();
+        // What answers 200 without our number is a portal that wants to be logged in to.
+        if answer["seq"].as_u64() != Some(seq) || !answer["verdicts"].is_array() {
+            return Err(failed("something that is not the server has answered"));
+        }
+        self.answered = true;
+        answer["type"] = "ack".into();
+        self.heard.push_back(answer.to_string());
+        if let Some(interval_ms) = interval_ms {
+            self.heard.push_back(json!({ "type": "config", "interval_ms": interval_ms }).to_string());
+        }
+        Ok(())
+    }
+
+    /// An answer as the message `error`.
+    fn refused(&mut self, status: u16, mut answer: Value, retry_after: Option<Duration>) -> Result<(), Ended> {
+        if serde_json::from_value::<ErrorCode>(answer["code"].clone()).is_err() {
+            let reason = format!("refused with status {status}");
+            return Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() });
+        }
+        self.answered = true;
+        answer["type"] = "error".into();
+        self.heard.push_back(answer.to_string());
+        Ok(())
+    }
+
+    async fn post(&mut self, body: Bytes) -> Result<Response<Incoming>, Ended> {
+        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => {
+                let connecting = timeout(CONNECT_WITHIN, self.target.connect());
+                connecting.await.map_err(|_| failed("no connection in time"))??
+            }
+        };
+        let request = Request::post(&self.target.path)
+            .header(HOST, &self.target.authority)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|_| Ended { status: Some(401), ..failed("the token has letters that no header can carry") })?;
+        sender.ready().await.map_err(failed)?;
+        let response = sender.send_request(request).await.map_err(failed)?;
+        self.sender = Some(sender);
+        Ok(response)
+    }
+
+    /// What the last answer said; then nothing, until the next request.
+    pub(crate) async fn next(&mut self) -> Result<Heard, Ended> {
+        match self.heard.pop_front() {
+            Some(text) => Ok(Heard::Text(text)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn failed(reason: impl ToString) -> Ended {
+    Ended { reason: reason.to_string(), ..Ended::default() }
+}
