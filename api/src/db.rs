@@ -49,6 +49,13 @@ CREATE INDEX IF NOT EXISTS fence_corners ON fence (corners);
 CREATE TABLE IF NOT EXISTS token (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, sub TEXT NOT NULL, issued_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, revoked_s BIGINT);
 CREATE INDEX IF NOT EXISTS token_sub ON token (sub, expires_s);
+CREATE TABLE IF NOT EXISTS device_key (
+    id TEXT PRIMARY KEY, driver TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_ms BIGINT NOT NULL, version BIGINT NOT NULL,
+    revoked_ms BIGINT, doc TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS device_key_driver ON device_key (driver, created_ms);
+CREATE TABLE IF NOT EXISTS quarantine (id BIGINT PRIMARY KEY, driver TEXT NOT NULL, at_ms BIGINT NOT NULL, doc TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS quarantine_driver ON quarantine (driver, id);
+CREATE INDEX IF NOT EXISTS quarantine_age ON quarantine (at_ms);
 CREATE TABLE IF NOT EXISTS arrival (
     trip TEXT NOT NULL, assignment BIGINT NOT NULL, arrived_ms BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (trip, assignment));
 CREATE INDEX IF NOT EXISTS arrival_age ON arrival (arrived_ms, trip);

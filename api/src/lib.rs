@@ -15,6 +15,7 @@ mod openapi;
 mod outbox;
 mod permissions;
 mod project;
+mod quarantine;
 mod records;
 mod relay;
 mod route_json;
@@ -122,8 +123,10 @@ impl Api {
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let House { bus, town, .. } = &*self.house;
         let following = nearby::run(bus, town, stop.clone());
-        let remembering = history::run(&self.house, stop.clone());
-        tokio::join!(relay::run(&self.house, stop.clone()), fold::run(&self.house, stop), following, remembering);
+        let (aside, remembering) =
+            (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
+        tokio::join!(telling, folding, following, remembering, aside);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
-use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tokens, tracks, trips};
+use crate::routes::{
+    arrivals, device_keys, drivers, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -13,6 +15,7 @@ use crate::routes::{arrivals, drivers, fences, nearby, pages, roads, stores, tok
         stores::create, stores::list, stores::read, stores::update, stores::revoke,
         fences::create, fences::list, fences::read, fences::replace, fences::delete,
         drivers::create, drivers::list, drivers::read, drivers::update, drivers::revoke,
+        device_keys::create, device_keys::list, device_keys::revoke, quarantine::list,
         nearby::nearby,
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::db::{DatabaseError, Write};
 use crate::records::trip::{Place, live_of_driver};
 use crate::records::{Driver, Trip, table};
+use wayfare_wire::device_key::DeviceKeyDoc;
 use wayfare_wire::fence::FenceDoc;
 use wayfare_wire::ids;
 use wayfare_wire::plan::{PlanDoc, StopDoc, TripDoc};
@@ -58,6 +59,13 @@ pub enum Event {
         id: ids::Fence,
         /// What it is now; nothing when it was deleted.
         fence: Option<Box<FenceDoc>>,
+    },
+    /// A device key was made or revoked.
+    DeviceKey {
+        /// The key's hash.
+        hash: String,
+        /// Whose it is; nothing when it was revoked.
+        doc: Option<DeviceKeyDoc>,
     },
     /// A token or a subject was revoked.
     Revoked {
@@ -156,6 +164,17 @@ pub async fn put_fence(
 ) -> Result<(), DatabaseError> {
     let event = Event::Fence { id, fence: fence.cloned().map(Box::new) };
     put(write, &id.to_string(), version, &event).await
+}
+
+/// Notes that a device key was made or revoked.
+pub async fn put_device_key(
+    write: &mut Write,
+    id: &str,
+    version: u64,
+    hash: &str,
+    doc: Option<DeviceKeyDoc>,
+) -> Result<(), DatabaseError> {
+    put(write, id, version, &Event::DeviceKey { hash: hash.to_owned(), doc }).await
 }
 
 /// Notes a revocation; `entity` is told apart from the record's own events.

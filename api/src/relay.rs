@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use wayfare_bus::{Append, Fence, Fields, PublishError};
+use wayfare_wire::device_key::{DeviceKeyDoc, device_key_set_of};
 use wayfare_wire::fence::FenceDoc;
 use wayfare_wire::topic::fence_set_of;
 use wayfare_wire::{Topic, ids};
@@ -12,6 +13,7 @@ use wayfare_wire::{Topic, ids};
 use crate::db::DatabaseError;
 use crate::outbox::{self, Cause, Event, Row};
 use crate::project::{self, View};
+use crate::records::device_key;
 use crate::records::fence::Fence as FenceRecord;
 use crate::records::trip::live_or_ended_after;
 use crate::records::{Driver, Trip, table};
@@ -123,6 +125,7 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
         }
         Event::Plan { driver, plan } => tell_plan(house, driver, plan).await,
         Event::Fence { id, fence } => tell_fence(house, *id, fence.as_deref()).await,
+        Event::DeviceKey { hash, doc } => tell_device_key(house, hash, doc.as_ref()).await,
         Event::Revoked { name, before_s } => tell_revoked(house, name, *before_s).await,
     }
     Ok(())
@@ -139,6 +142,7 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
         tell_revoked(house, &name, before_s).await;
     }
     tell_fences(house).await?;
+    tell_device_keys(house).await?;
     let keep_ms = house.config.ended_keep_ms;
     let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
     let mut of_driver: std::collections::HashMap<ids::Driver, Vec<Trip>> = Default::default();
@@ -192,6 +196,32 @@ async fn tell_fence(house: &House, id: ids::Fence, fence: Option<&FenceDoc>) {
     };
     // Fences have no order among them, and the outbox keeps the order of each.
     publish(house, &fence_set_of(id), &fields, 1).await;
+}
+
+/// All device keys that open something, page by page.
+async fn tell_device_keys(house: &House) -> Result<(), DatabaseError> {
+    let mut after = String::new();
+    loop {
+        let keys = device_key::live_page(&house.db, &after, 500).await?;
+        let Some(last) = keys.last() else { return Ok(()) };
+        after.clone_from(&last.hash);
+        for key in &keys {
+            tell_device_key(house, &key.hash, Some(&key.doc)).await;
+        }
+    }
+}
+
+/// A device key is a field of its set.
+async fn tell_device_key(house: &House, hash: &str, doc: Option<&DeviceKeyDoc>) {
+    let mut fields = Fields::new();
+    match doc {
+        Some(doc) => fields.set(hash.to_owned(), |out| {
+            serde_json::to_writer(out, doc).expect("a key's record has string keys");
+        }),
+        None => fields.set_null(hash.to_owned()),
+    };
+    // Keys have no order among them, and the outbox keeps the order of each.
+    publish(house, &device_key_set_of(hash), &fields, 1).await;
 }
 
 async fn revocations(house: &House) -> Result<Vec<(String, i64)>, DatabaseError> {

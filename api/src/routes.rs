@@ -1,10 +1,12 @@
 //! The HTTP API.
 
 pub mod arrivals;
+pub mod device_keys;
 pub mod drivers;
 pub mod fences;
 pub mod nearby;
 pub mod pages;
+pub mod quarantine;
 pub mod roads;
 pub mod stores;
 pub mod tokens;
@@ -30,8 +32,11 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers", post(drivers::create).get(drivers::list))
         .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update))
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
+        .route("/v1/drivers/{id}/device-keys", post(device_keys::create).get(device_keys::list))
+        .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
+        .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/nearby", get(nearby::nearby))
         .route("/v1/route", get(roads::route))
         .route("/v1/traffic", get(roads::traffic))

@@ -126,6 +126,14 @@ impl Gathers {
 }
 
 impl Gather {
+    /// Adds a checkpoint, in the place of an older one that would be written just before it.
+    pub fn keep(&mut self, checkpoint: Checkpoint) {
+        match self.checkpoints.last_mut() {
+            Some(last) if last.driver == checkpoint.driver => *last = checkpoint,
+            _ => self.checkpoints.push(checkpoint),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         let told = self.phases.is_empty() && self.fences.is_empty();
         self.spans.is_empty() && self.checkpoints.is_empty() && told && self.acks.is_empty()

@@ -4,10 +4,13 @@
 //! made durable by one flusher for the whole node ([`flush`]); only then are acks sent. Telling watchers does not wait for it.
 //! This room knows no watcher and no record: a driver's plan comes over the bus.
 
+mod apps;
+mod device_keys;
 mod fences;
 mod flush;
 mod hello;
 mod metrics;
+mod quarantine;
 pub mod quic;
 mod restore;
 mod routes;
@@ -18,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
 use wayfare_engine::{DriverId, Knowledge, LimitsTable, Room, ServiceArea, World};
@@ -29,8 +32,10 @@ use wayfare_net::tokens::Verifier;
 
 use wayfare_wire::CloseCode;
 
+use device_keys::DeviceKeys;
 use fences::{FenceSet, Follower};
 use flush::Gathers;
+use quarantine::Quarantine;
 
 /// At the end, so long for QUIC to see its last packets off.
 const QUIC_QUIET: Duration = Duration::from_secs(2);
@@ -94,7 +99,14 @@ pub(crate) struct House {
     pub origins: AllowedOrigins,
     pub atlas: Arc<Atlas>,
     pub gathers: Gathers,
+    pub device_keys: Arc<DeviceKeys>,
+    pub quarantine: Quarantine,
+    /// Long bodies of phone apps that may be received at once.
+    pub large_bodies: Semaphore,
 }
+
+/// Long bodies received at once, each of at most 8 MiB.
+const LARGE_BODIES: usize = 8;
 
 impl House {
     /// What the engine looks things up in, with what is known of driving just now.
@@ -129,7 +141,12 @@ impl Ingest {
     ) -> Result<Arc<Self>, wayfare_bus::FixLogError> {
         metrics::describe();
         let gathers = Gathers::new(cores.count(), config.unflushed_bytes_max);
-        let house = Arc::new(House { config, bus, verifier, origins, atlas, gathers });
+        let device_keys = DeviceKeys::new();
+        let keys = device_keys::Follower::start(&bus, Arc::clone(&device_keys)).await;
+        tokio::spawn(keys.run());
+        let (quarantine, large_bodies) = (Quarantine::start(bus.clone()), Semaphore::new(LARGE_BODIES));
+        let house =
+            Arc::new(House { config, bus, verifier, origins, atlas, gathers, device_keys, quarantine, large_bodies });
         let (end, ended) = mpsc::channel(1);
         let mut shards = Vec::new();
         for core in 0..cores.count() {
@@ -155,9 +172,9 @@ impl Ingest {
         Ok(ingest)
     }
 
-    /// `/v1/drive` and `/v1/fixes`.
+    /// `/v1/drive`, `/v1/fixes`, and `/in/{key}` for existing phone apps.
     pub fn routes(self: &Arc<Self>) -> Router {
-        routes::routes(Arc::clone(self))
+        routes::routes(Arc::clone(self)).merge(apps::routes(Arc::clone(self)))
     }
 
     /// Lets drivers in on this UDP socket too, from now on.

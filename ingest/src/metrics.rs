@@ -3,6 +3,7 @@
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use wayfare_engine::{FenceKind, Forecast, Millis, Verdict};
 use wayfare_wire::CloseCode;
+use wayfare_wire::dialects::Dialect;
 
 /// Codes of verdicts in the order of their counters.
 const CODES: [&str; 11] = [
@@ -113,12 +114,36 @@ pub fn describe() {
         "Drivers who entered, left, stayed or were found in an operator's fence, by kind"
     );
     describe_gauge!("wayfare_fences", "Operator's fences that fixes are judged by");
+    describe_counter!(
+        "wayfare_app_requests_total",
+        "Requests of existing phone apps that were answered well, by dialect"
+    );
+    describe_counter!(
+        "wayfare_app_refusals_total",
+        "Requests to /in that were not: wrong keys, and those to come again later"
+    );
+    describe_counter!("wayfare_quarantine_dropped_total", "Rejected fixes that were not set aside: too many at once");
     describe_gauge!("wayfare_trackers", "Trackers in memory, by shard");
 }
 
 /// One connection was closed from here.
 pub fn closed(code: CloseCode) {
     counter!("wayfare_drive_closed_total", "reason" => code.word()).increment(1);
+}
+
+/// A request of a phone app was answered well.
+pub fn app_answered(dialect: Dialect) {
+    counter!("wayfare_app_requests_total", "dialect" => dialect.code()).increment(1);
+}
+
+/// A request of a phone app was refused.
+pub fn app_refused(why: &'static str) {
+    counter!("wayfare_app_refusals_total", "why" => why).increment(1);
+}
+
+/// A rejected fix was not set aside.
+pub fn quarantine_dropped() {
+    counter!("wayfare_quarantine_dropped_total").increment(1);
 }
 
 /// What became of a first packet on QUIC.

@@ -5,6 +5,7 @@
 //! looks over everything once a second.
 
 mod acks;
+mod apps;
 mod conn_task;
 mod drivers;
 mod events;
@@ -13,6 +14,7 @@ mod line;
 mod map;
 mod quic_line;
 mod quic_task;
+mod recall;
 mod state;
 mod tell;
 
@@ -30,6 +32,7 @@ use wayfare_wire::kept::KeptMessage;
 use wayfare_wire::{Claims, ErrorBody};
 
 pub use acks::Acks;
+pub use apps::{AppItem, AppMessage, AppTaken};
 pub use conn_task::parse_session;
 pub use line::opcode_of;
 use state::State;
@@ -72,6 +75,15 @@ pub enum Command {
         session: u64,
         /// Gets the body of the answer when it is durable.
         reply: oneshot::Sender<Result<Bytes, ErrorBody>>,
+    },
+    /// What an existing phone app sent.
+    App {
+        /// The driver.
+        driver: DriverId,
+        /// What it holds.
+        message: AppMessage,
+        /// Gets what became of it when it is durable.
+        reply: oneshot::Sender<Result<AppTaken, ErrorBody>>,
     },
     /// A tracker as it was kept, and what came after.
     Restore {
@@ -160,6 +172,10 @@ impl Shard {
             Command::Post { driver, message, session, reply } => {
                 let shard = Rc::clone(self);
                 tokio::task::spawn_local(async move { shard.post(driver, message, session, reply).await });
+            }
+            Command::App { driver, message, reply } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move { shard.take_app(driver, message, reply).await });
             }
             Command::Restore { driver, checkpoint, messages, done } => {
                 let shard = Rc::clone(self);

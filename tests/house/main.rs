@@ -10,6 +10,7 @@ mod fences;
 mod forge;
 mod harness;
 mod lossy;
+mod phones;
 mod quic_app;
 mod raw;
 mod replica;
@@ -17,6 +18,7 @@ mod rest;
 mod ride;
 mod watch;
 
+mod apps;
 mod bad_input;
 mod corridor;
 mod cuts;

@@ -98,6 +98,7 @@ pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> 
     driver.version += 1;
     table::update(&mut write, &driver).await.map_err(fault)?.map_err(|_| lost())?;
     super::tokens::revoke_bearer(&mut write, &id).await.map_err(fault)?;
+    super::device_keys::revoke_in(&mut write, &id, None).await.map_err(fault)?;
     finish(&house, write, &id).await.map(Json)
 }
 

@@ -35,6 +35,11 @@ impl Gate {
         (speed_mps > limits.speed_mps).then_some(speed_mps)
     }
 
+    /// The least speed in m/s that connects a fix with the last accepted one.
+    pub(crate) fn speed_mps(&self, fix: &Fix, limits: &Limits) -> Option<f64> {
+        Some(speed_mps(&self.last?, &Spot::of(fix, limits)))
+    }
+
     /// Whether this is the last accepted fix again. A flood of late fixes may have pushed it out of the memory of recent ones.
     pub(crate) fn is_last(&self, fix: &Fix) -> bool {
         self.last.is_some_and(|last| last.taken == fix.taken() && last.position == fix.position())

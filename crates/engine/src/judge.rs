@@ -54,7 +54,8 @@ impl Tracker {
     fn check_late_speed(&self, phone_taken: Millis, fix: &Fix, limits: &Limits) -> Result<(), Reason> {
         let accuracy_m = fix.accuracy_m().unwrap_or(limits.unknown_accuracy_m);
         let slack_m = f64::from(accuracy_m + limits.unknown_accuracy_m);
-        match self.recent.speed_between_mps(fix, phone_taken, slack_m) {
+        let to_newest_mps = self.gate.speed_mps(fix, limits);
+        match self.recent.speed_between_mps(fix, phone_taken, slack_m, to_newest_mps) {
             Some(mps) if mps as f32 > limits.speed_mps => {
                 Err(Reason::ImplausibleSpeed { mps: mps as f32, limit_mps: limits.speed_mps })
             }

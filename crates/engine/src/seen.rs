@@ -149,16 +149,27 @@ impl Recent {
     }
 
     /// The slower of the two speeds, in m/s, that connect a late fix with its neighbours in time; `None` unless it has one on
-    /// either side: a single neighbour may itself be the wrong one. Both accuracies are granted as `slack_m`.
-    pub(crate) fn speed_between_mps(&self, fix: &Fix, taken: Millis, slack_m: f64) -> Option<f64> {
+    /// either side: a single neighbour may itself be the wrong one. Both accuracies are granted as `slack_m`. `to_newest_mps` is the speed
+    /// that connects it with the newest accepted fix, which a long queue of late ones has pushed out of here.
+    pub(crate) fn speed_between_mps(
+        &self,
+        fix: &Fix,
+        taken: Millis,
+        slack_m: f64,
+        to_newest_mps: Option<f64>,
+    ) -> Option<f64> {
         let before = self.ring.iter().filter(|kept| kept.taken <= taken).max_by_key(|kept| kept.taken)?;
-        let after = self.ring.iter().filter(|kept| kept.taken > taken).min_by_key(|kept| kept.taken)?;
+        let after = self.ring.iter().filter(|kept| kept.taken > taken).min_by_key(|kept| kept.taken);
         let speed_mps = |kept: &Kept| {
             let there = Position::new(f64::from(kept.lat_e7) / 1e7, f64::from(kept.lon_e7) / 1e7).ok()?;
             let way_m = (fix.position().distance_m(there) - slack_m).max(0.0);
             Some(way_m / kept.taken.since_s(taken).abs().max(1.0))
         };
-        Some(speed_mps(before)?.min(speed_mps(after)?))
+        let after_mps = match after {
+            Some(after) => speed_mps(after)?,
+            None => to_newest_mps?,
+        };
+        Some(speed_mps(before)?.min(after_mps))
     }
 
     pub(crate) fn save(&self, w: &mut Writer<'_>) {

@@ -108,6 +108,10 @@ text_id!(
     Token, "tok"
 );
 text_id!(
+    /// A phone that sends with a key in its address, `dev_…`.
+    Device, "dev"
+);
+text_id!(
     /// A fence of the operator's, `fen_…`.
     Fence, "fen"
 );

@@ -7,6 +7,8 @@ pub mod claims;
 pub mod close;
 pub mod codec;
 pub mod cursor;
+pub mod device_key;
+pub mod dialects;
 pub mod fence;
 pub mod frame;
 pub mod ids;
@@ -14,6 +16,7 @@ pub mod kept;
 pub mod messages;
 pub mod plan;
 pub mod polyline;
+pub mod quarantine;
 pub mod state;
 pub mod topic;
 

@@ -12,8 +12,10 @@ use wayfare_wire::plan::PlanDoc;
 use wayfare_wire::state::field;
 use wayfare_wire::{CloseCode, Topic, ids};
 
+use super::apps::Phones;
 use super::events::{fence_event, phase_event, read_events, write_events};
 use super::map::{OnMap, Shift};
+use super::recall::Recall;
 use super::state::{ConnId, State, Want};
 use super::{LEASE_MS, Shard};
 use crate::flush::{FenceEvent, PhaseEvent};
@@ -43,6 +45,8 @@ pub struct Tracked {
     pub kept_turn: Option<u64>,
     /// The tracker changed since it was kept.
     pub changed: bool,
+    /// What existing phone apps of this driver have sent lately.
+    pub phones: Phones,
     /// Newest phases, for the checkpoint.
     pub phases: Vec<PhaseEvent>,
     /// Newest fence events, for the checkpoint, with the second they were found in.
@@ -138,8 +142,8 @@ impl Shard {
         plan: &Members,
     ) {
         let now = Millis(wayfare_bus::now_ms());
-        let nothing = || (Tracker::new(now, Vehicle::default()), Vec::new(), Vec::new());
-        let (tracker, phases, fences) = match checkpoint.map(read_checkpoint) {
+        let nothing = || (Tracker::new(now, Vehicle::default()), Vec::new(), Vec::new(), Recall::default());
+        let (tracker, phases, fences, recall) = match checkpoint.map(read_checkpoint) {
             Some(Ok(read)) => read,
             Some(Err(why)) => {
                 tracing::error!(driver = %ids::Driver::from(driver), why, "a checkpoint cannot be read; starting anew");
@@ -168,6 +172,7 @@ impl Shard {
                 kept_s: None,
                 kept_turn: None,
                 changed: false,
+                phones: Phones::of(recall),
                 phases: phases.clone(),
                 fences: fences.iter().map(|event| (now_s, event.clone())).collect(),
             }),
@@ -237,6 +242,7 @@ impl State {
         for message in messages {
             raw.clear();
             raw.extend(message.fixes.iter().map(|fix| fix.raw));
+            tracked.phones.recall_kept(message.session, &raw);
             let batch = Batch { session: message.session, seq: message.seq, sent: message.sent, fixes: &raw };
             tracked.tracker.observe(
                 message.received,
@@ -384,7 +390,7 @@ impl State {
         tracked.changed = false;
         let found = std::mem::take(&mut self.found_fences);
         self.house.gathers.add(self.index, |gather| {
-            gather.checkpoints.push(checkpoint);
+            gather.keep(checkpoint);
             gather.fences.extend(found);
             tracked.kept_turn = Some(gather.turn);
         });
@@ -400,16 +406,18 @@ impl State {
     }
 }
 
-/// Events that may not have been told yet, then the tracker's own bytes.
+/// Events that may not have been told yet, what phones have sent lately, then the tracker's own bytes.
 pub fn write_checkpoint(driver: DriverId, tracked: &mut Tracked, now_s: u32) -> Checkpoint {
     let mut bytes = Vec::with_capacity(1024);
     write_events(tracked, now_s, &mut bytes);
+    tracked.phones.recall.write(&mut bytes);
     tracked.tracker.checkpoint(&mut bytes);
     Checkpoint { driver: driver.0, lease: tracked.lease.number, bytes: bytes.into() }
 }
 
-fn read_checkpoint(mut bytes: Bytes) -> Result<(Tracker, Vec<PhaseEvent>, Vec<FenceEvent>), String> {
+fn read_checkpoint(mut bytes: Bytes) -> Result<(Tracker, Vec<PhaseEvent>, Vec<FenceEvent>, Recall), String> {
     let (phases, fences) = read_events(&mut bytes)?;
+    let recall = Recall::read(&mut bytes)?;
     let tracker = Tracker::restore(&bytes).map_err(|error| error.to_string())?;
-    Ok((tracker, phases, fences))
+    Ok((tracker, phases, fences, recall))
 }

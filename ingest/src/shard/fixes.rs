@@ -136,7 +136,7 @@ impl State {
             if keep_tracker || again {
                 (tracked.kept_s, tracked.kept_turn) = (Some(now_s), Some(gather.turn));
                 tracked.changed = false;
-                gather.checkpoints.push(write_checkpoint(driver, tracked, now_s));
+                gather.keep(write_checkpoint(driver, tracked, now_s));
             }
             gather.fences.extend(found_fences);
             gather.acks.add(driver.0, to, |out| {

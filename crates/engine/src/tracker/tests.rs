@@ -231,6 +231,16 @@ fn a_teleport_is_refused_and_the_driver_is_not_locked_out() {
 }
 
 #[test]
+fn a_teleport_in_a_long_queue_behind_the_newest_fix_is_refused_too() {
+    let mut scene = Scene::idle();
+    scene.fix(400, store());
+    let queue: Vec<RawFix> = (0..200).map(|second| raw(store(), at(second))).collect();
+    assert_eq!(codes(&scene.send(401, None, &queue)), vec!["late"; 200]);
+    let jump = scene.send(402, None, &[raw(away(50_000.0), at(200)), raw(store(), at(201))]);
+    assert_eq!(codes(&jump), ["implausible_speed", "late"]);
+}
+
+#[test]
 fn made_up_positions_do_not_vouch_for_a_jump() {
     let mut scene = Scene::idle();
     scene.fix(0, store());
