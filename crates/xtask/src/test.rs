@@ -9,6 +9,8 @@ use crate::tools;
 /// Runs all checks.
 pub fn test() -> Outcome {
     run("", "cargo", &["fmt", "--all", "--check"])?;
+    // Also crates of other platforms, whose licences are checked.
+    run("", "cargo", &["fetch", "--locked"])?;
     tools::pages()?;
     tools::modules()?;
     run("web", "npm", &["run", "--silent", "typecheck"])?;
