@@ -4,7 +4,7 @@
 //! belongs to each trip that its driver had when it was taken, also if it comes hours after the trip is over; others are kept in no track.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use wayfare_bus::{Folded, KeptRecord};
@@ -16,8 +16,8 @@ use crate::db::{self, Database, DatabaseError};
 use crate::records::track::{self, Point};
 use crate::records::trip;
 
-/// Records folded in one transaction.
-const BATCH: usize = 64;
+/// Records folded in one transaction: some thousand fixes when drivers are many.
+const BATCH: usize = 32;
 /// Between two batches while the log is young: fewer chunks are written twice, and nobody asks for history of this very second.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Between two looks for what is past its time.
@@ -30,19 +30,20 @@ pub async fn run(house: &House, stop: watch::Receiver<bool>) {
 
 async fn fold(house: &House, mut stop: watch::Receiver<bool>) {
     loop {
-        let mut more = false;
+        let (mut more, began) = (false, Instant::now());
         for partition in 0..house.bus.fixes.partitions() {
             match step(house, partition).await {
                 Ok(full) => more |= full,
                 Err(error) => tracing::warn!(%error, "fixes could not be folded into tracks; trying again"),
             }
         }
-        if more {
-            continue;
-        }
+        let took = began.elapsed();
         let pause = async {
-            tokio::time::sleep(PAUSE).await;
-            house.bus.fixes.appended().await;
+            // Behind: half of the time belongs to whoever else writes records, who must not wait for history.
+            tokio::time::sleep(if more { took } else { PAUSE }).await;
+            if !more {
+                house.bus.fixes.appended().await;
+            }
         };
         tokio::select! {
             () = pause => {}
