@@ -60,6 +60,9 @@ struct Quiet {
     generation: u64,
     centre: Option<Unit>,
     radius_m: f64,
+    /// Where fences were last searched for, and how far from there no other can be found: while one of the list is not settled, every fix
+    /// counts for it, and only for it.
+    searched: Option<(Unit, f64)>,
     /// When the first dwell of all fences will be over.
     dwell_at: Option<Millis>,
 }
@@ -156,16 +159,33 @@ impl GeofenceState {
     }
 
     fn look(&mut self, look: &Look<'_>, effects: &mut Vec<Effect>) {
-        if self.quiet.generation != look.fences.generation() || self.quiet.centre.is_none() {
+        let at = look.estimate.at;
+        let same = self.quiet.generation == look.fences.generation() && self.quiet.centre.is_some();
+        if !same {
             self.find_again(look.fences);
         }
-        let mut radius_m = self.look_at_present(look, effects);
-        radius_m = radius_m.min(self.look_around(look, effects));
+        let listed = self.present.len();
+        let mut radius_m = SURELY * self.look_at_present(look, effects);
+        // Of what was taken off the list nobody knows how near it is.
+        let whole = same && self.present.len() == listed;
+        let left = |(centre, free_m): (Unit, f64)| (free_m - centre.chord_m(at), (centre, free_m));
+        let searched = match self.quiet.searched.filter(|_| whole).map(left) {
+            Some((left_m, searched)) if left_m > 0.0 => {
+                radius_m = radius_m.min(left_m);
+                searched
+            }
+            _ => {
+                let (around_m, free_m) = self.look_around(look, effects);
+                radius_m = radius_m.min(SURELY * around_m);
+                (at, SURELY * free_m)
+            }
+        };
         self.known = self.known.max(look.fences.newest());
         self.quiet = Quiet {
             generation: look.fences.generation(),
-            centre: Some(look.estimate.at),
-            radius_m: SURELY * radius_m,
+            centre: Some(at),
+            radius_m,
+            searched: Some(searched),
             dwell_at: self.first_dwell(),
         };
     }
@@ -205,8 +225,8 @@ impl GeofenceState {
         radius_m
     }
 
-    /// Finds fences that are not in the list. Gives the distance within which no other can be found.
-    fn look_around(&mut self, look: &Look<'_>, effects: &mut Vec<Effect>) -> f64 {
+    /// Finds fences that are not in the list. Gives the distances within which nothing can change, and no other can be found.
+    fn look_around(&mut self, look: &Look<'_>, effects: &mut Vec<Effect>) -> (f64, f64) {
         let known = self.present.len();
         let (mut radius_m, mut full) = (0.0, false);
         let may_be_fresh = look.estimate.young && self.known != look.fences.newest();
@@ -245,6 +265,7 @@ impl GeofenceState {
         if full {
             radius_m = 0.0;
         }
+        let mut free_m = radius_m;
         let mut index = known;
         while index < self.present.len() {
             let fence = look.fences.fence(self.present[index].slot);
@@ -252,12 +273,13 @@ impl GeofenceState {
             if self.judge(index, fence, depth_m, look, effects) == Stay::Gone {
                 self.present.remove(index);
                 radius_m = radius_m.min(depth_m.abs());
+                free_m = free_m.min(depth_m.abs());
                 continue;
             }
             radius_m = if self.present[index].entered.is_some() { radius_m.min(depth_m) } else { 0.0 };
             index += 1;
         }
-        radius_m
+        (radius_m, free_m)
     }
 
     /// Adds a found fence behind the `known` ones; false if one of the found has no room: then the lowest ids have it.
