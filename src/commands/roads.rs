@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
@@ -122,19 +122,19 @@ fn info(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The date of a Unix second, or that it is unknown (days to civil date by Howard Hinnant's algorithm).
+/// The last second of the year 9999.
+const CALENDAR_ENDS_S: u64 = 253_402_300_799;
+
+/// The date of a Unix second, or that it is unknown.
 fn day(unix_s: i64) -> String {
-    if unix_s == 0 {
-        return "an unknown day".into();
+    match u64::try_from(unix_s) {
+        Ok(since_s @ 1..=CALENDAR_ENDS_S) => {
+            let mut day = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since_s)).to_string();
+            day.truncate("2024-02-29".len());
+            day
+        }
+        _ => "an unknown day".into(),
     }
-    let z = unix_s.div_euclid(86_400) + 719_468;
-    let (era, of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// A progress bar on a terminal; silent elsewhere.
@@ -177,7 +177,10 @@ impl Bar {
 mod tests {
     #[test]
     fn days_are_those_of_the_calendar() {
-        for (unix_s, day) in [(1, "1970-01-01"), (1_433_550_182, "2015-06-06"), (1_709_164_800, "2024-02-29")] {
+        let known = [(1, "1970-01-01"), (1_433_550_182, "2015-06-06"), (1_709_164_800, "2024-02-29")];
+        let edges =
+            [(253_402_300_799, "9999-12-31"), (253_402_300_800, "an unknown day"), (i64::MIN, "an unknown day")];
+        for (unix_s, day) in known.into_iter().chain(edges) {
             assert_eq!(super::day(unix_s), day);
         }
     }
