@@ -72,7 +72,7 @@ fn tracker(walk: &[RawFix], world: &World<'_>) -> Tracker {
         version: 1,
         available: true,
         vehicle: Vehicle::Car,
-        trips: vec![PlanTrip { id: TripId(1), assignment: 1, phase: Phase::Assigned, ready_at: None }],
+        trips: vec![PlanTrip { id: TripId(1), assignment: 1, phase: Phase::Assigned, since: None, ready_at: None }],
         stops: vec![stop(StopKind::Pickup, first), stop(StopKind::Dropoff, last)],
     };
     tracker.apply_plan(first.taken, plan, world, &mut Vec::new());

@@ -110,7 +110,7 @@ fn tracker(trip: &[RawFix], world: &World<'_>) -> Tracker {
         version: 1,
         available: true,
         vehicle: Vehicle::Car,
-        trips: vec![PlanTrip { id, assignment: 1, phase: Phase::ToDropoff, ready_at: None }],
+        trips: vec![PlanTrip { id, assignment: 1, phase: Phase::ToDropoff, since: None, ready_at: None }],
         stops: vec![PlanStop { trip: id, kind: StopKind::Dropoff, position: place(&last), fence, service_ms: 60_000 }],
     };
     tracker.apply_plan(first.taken, plan, world, &mut Vec::new());

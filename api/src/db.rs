@@ -60,6 +60,9 @@ CREATE TABLE IF NOT EXISTS arrival (
     trip TEXT NOT NULL, assignment BIGINT NOT NULL, arrived_ms BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (trip, assignment));
 CREATE INDEX IF NOT EXISTS arrival_age ON arrival (arrived_ms, trip);
 CREATE INDEX IF NOT EXISTS trip_driver_end ON trip (driver, ended_ms);
+CREATE TABLE IF NOT EXISTS assignment (
+    trip TEXT NOT NULL, assignment BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, until_ms BIGINT, PRIMARY KEY (trip, assignment));
+CREATE INDEX IF NOT EXISTS assignment_driver ON assignment (driver, until_ms);
 CREATE TABLE IF NOT EXISTS track_chunk (
     trip TEXT NOT NULL, number BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL,
     points BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (trip, number));

@@ -14,7 +14,7 @@ use wayfare_wire::{Cursor, ids};
 use crate::House;
 use crate::db::{self, Database, DatabaseError};
 use crate::records::track::{self, Point};
-use crate::records::trip;
+use crate::records::{assignment, trip};
 
 /// Records folded in one transaction: some thousand fixes when drivers are many.
 const BATCH: usize = 32;
@@ -81,12 +81,14 @@ async fn step(house: &House, partition: u32) -> Result<bool, Box<dyn std::error:
         for (driver, points) in by_driver(&page.records) {
             let driver = ids::Driver(driver).to_string();
             let oldest_ms = points.iter().map(|fix| fix.at.0).min().unwrap_or(0);
-            for trip in trip::of_driver_since(&mut write, &driver, oldest_ms).await? {
-                let own = points.iter().filter(|fix| track::belongs(&trip, fix.at)).map(Point::of);
+            let parts = assignment::of_driver_since(&mut write, &driver, oldest_ms).await?;
+            for parts in parts.chunk_by(|one, other| one.trip == other.trip) {
+                let own = points.iter().filter(|fix| parts.iter().any(|part| part.covers(fix.at.0))).map(Point::of);
                 let own: Vec<Point> = own.collect();
-                if !own.is_empty() {
-                    track::append(&mut write, &trip.id.to_string(), &driver, &own).await?;
-                    metrics::counter!("wayfare_track_points_total").increment(own.len() as u64);
+                let trip = &parts[0].trip;
+                if !own.is_empty() && !trip::keeps_no_track(&mut write, trip).await? {
+                    let new = track::append(&mut write, trip, &driver, &own).await?;
+                    metrics::counter!("wayfare_track_points_total").increment(new as u64);
                 }
             }
         }

@@ -107,6 +107,7 @@ impl Api {
         atlas: Arc<Atlas>,
     ) -> Result<(Self, Option<FirstKey>), DatabaseError> {
         let db = db::Database::open(&config.database).await?;
+        records::assignment::catch_up(&db).await?;
         let signer = issue::signing_key(&db).await?;
         verifier.add_key(signer.kid(), signer.public_base64url());
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));

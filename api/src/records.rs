@@ -1,6 +1,7 @@
 //! The records as they are stored and shown, and the rules by which they change.
 
 pub mod arrival;
+pub mod assignment;
 pub mod device_key;
 pub mod driver;
 pub mod fence;

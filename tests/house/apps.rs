@@ -16,7 +16,7 @@ const FAST: &[(&str, &str)] =
 
 impl House {
     /// The address for a driver's app, with the id of its record.
-    async fn address(&self, driver: &Driver, body: Value) -> (String, String) {
+    pub async fn address(&self, driver: &Driver, body: Value) -> (String, String) {
         let made = self.post(&format!("/v1/drivers/{}/device-keys", driver.id), body).await;
         self.note_token(made["key"].as_str().unwrap());
         let url = made["url"].as_str().unwrap();

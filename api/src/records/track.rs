@@ -3,8 +3,10 @@
 //! A chunk is a run of points in the order they were received, packed as differences: about 12 bytes a point. Late ones stand where they
 //! came in; whoever reads puts them where they belong.
 
+use std::collections::HashSet;
+
 use sqlx::Row;
-use wayfare_engine::{Millis, RawFix};
+use wayfare_engine::RawFix;
 use wayfare_wire::kept::KeptFix;
 
 use crate::db::{Database, DatabaseError, Write};
@@ -97,8 +99,40 @@ impl Point {
     }
 }
 
-/// Adds points to a trip's track, in the order received.
-pub async fn append(write: &mut Write, trip: &str, driver: &str, points: &[Point]) -> Result<(), DatabaseError> {
+/// Adds points to a trip's track, in the order received, without those that it has: two apps of one driver may tell of the same moment,
+/// and a phone may send again after days what it was told is kept. Returns how many were new.
+pub async fn append(write: &mut Write, trip: &str, driver: &str, points: &[Point]) -> Result<usize, DatabaseError> {
+    let mut known = known_within(write, trip, span(points)).await?;
+    let new: Vec<Point> = points.iter().filter(|point| known.insert(place_of(point))).copied().collect();
+    if !new.is_empty() {
+        append_new(write, trip, driver, &new).await?;
+    }
+    Ok(new.len())
+}
+
+/// What makes a point the same point.
+fn place_of(point: &Point) -> (i64, i32, i32) {
+    (point.at_ms, point.lat_e7, point.lon_e7)
+}
+
+/// The points that a track has within a span of time, and some beside it.
+async fn known_within(
+    write: &mut Write,
+    trip: &str,
+    (from_ms, to_ms): (i64, i64),
+) -> Result<HashSet<(i64, i32, i32)>, DatabaseError> {
+    let bodies: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT body FROM track_chunk WHERE trip = $1 AND to_ms >= $2 AND from_ms <= $3")
+            .bind(trip)
+            .bind(from_ms)
+            .bind(to_ms)
+            .fetch_all(&mut **write)
+            .await?;
+    let points = bodies.iter().filter_map(|body| decode(body)).flatten();
+    Ok(points.filter(|point| (from_ms..=to_ms).contains(&point.at_ms)).map(|point| place_of(&point)).collect())
+}
+
+async fn append_new(write: &mut Write, trip: &str, driver: &str, points: &[Point]) -> Result<(), DatabaseError> {
     let last = sqlx::query(
         "SELECT number, driver, points, body FROM track_chunk WHERE trip = $1 ORDER BY number DESC LIMIT 1",
     )
@@ -319,12 +353,6 @@ fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
     take(bytes).map(|value| (value >> 1) as i64 ^ -((value & 1) as i64))
 }
 
-/// Whether a fix taken then belongs to a driver's part in a trip.
-pub fn belongs(trip: &crate::records::trip::Trip, at: Millis) -> bool {
-    let begun = trip.assigned_ms.is_some_and(|assigned_ms| assigned_ms <= at.0);
-    begun && trip.track_erased_ms.is_none() && trip.ended_ms.is_none_or(|ended_ms| at.0 <= ended_ms)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
@@ -386,13 +414,18 @@ mod tests {
         // 1,000 in order, then 300 late ones between them, then two of the same time.
         let mut sent: Vec<Point> = (0..1_000).map(|at_ms| at(at_ms * 10)).collect();
         sent.extend((0..300).rev().map(|at_ms| Point { late: true, ..at(at_ms * 30 + 5) }));
-        sent.extend([at(77), Point { mock: true, ..at(77) }]);
+        sent.extend([at(77), Point { lat_e7: 7, ..at(77) }]);
         for piece in sent.chunks(37) {
             let mut write = db.write().await.unwrap();
             append(&mut write, "trp_1", "drv_1", piece).await.unwrap();
             append(&mut write, "trp_2", "drv_1", &piece[..1]).await.unwrap();
             write.commit().await.unwrap();
         }
+        // All of it again, as another app tells it.
+        let mut write = db.write().await.unwrap();
+        let again: Vec<Point> = sent.iter().rev().map(|point| Point { accuracy_dm: Some(70), ..*point }).collect();
+        assert_eq!(append(&mut write, "trp_1", "drv_1", &again).await.unwrap(), 0);
+        write.commit().await.unwrap();
         let mut expected = sent.clone();
         expected.sort();
         for limit in [1_usize, 2, 7, 500, 5_000] {

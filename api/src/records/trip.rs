@@ -8,10 +8,14 @@ use wayfare_wire::ErrorCode;
 
 use crate::db::{Database, DatabaseError, Write};
 use crate::input::{check_own_id, check_position, check_text, invalid};
+use crate::records::assignment;
 use crate::records::table::Lost;
 
 /// No driver has the trip yet.
 pub const UNASSIGNED: &str = "unassigned";
+
+/// A trip can be given to a driver at a moment that lies at most so far back, milliseconds: as far as positions are taken.
+const GIVEN_BEFORE_MS: i64 = 7 * 86_400_000;
 
 /// Where something is picked up or handed over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -94,6 +98,9 @@ pub struct NewTrip {
     pub customer: String,
     /// `drv_…`; may be given later.
     pub driver: Option<String>,
+    /// With a driver: when it got the trip, if that was earlier, Unix milliseconds. Positions taken since then count for the trip, however
+    /// late they come.
+    pub driver_since_ms: Option<i64>,
     /// Where it is picked up.
     pub pickup: Place,
     /// Where it is handed over.
@@ -164,13 +171,25 @@ impl Trip {
     }
 
     /// Gives the trip to a driver, or takes it back.
-    pub fn assign(&mut self, driver: Option<wayfare_wire::ids::Driver>, now_ms: i64) -> Result<(), Refusal> {
+    /// It has had it since `since_ms`, not before the last driver got it.
+    pub fn assign(
+        &mut self,
+        driver: Option<wayfare_wire::ids::Driver>,
+        since_ms: Option<i64>,
+        now_ms: i64,
+    ) -> Result<(), Refusal> {
         self.check_live()?;
+        let since_ms = since_ms.unwrap_or(now_ms);
+        let earliest_ms = self.assigned_ms.unwrap_or(now_ms - GIVEN_BEFORE_MS).max(now_ms - GIVEN_BEFORE_MS);
+        if !(earliest_ms..=now_ms).contains(&since_ms) {
+            let message = format!("{since_ms} is not between {earliest_ms} and now, {now_ms}");
+            return Err(invalid("driver_since_ms", message));
+        }
         self.driver = driver;
         if driver.is_some() {
             self.assignment += 1;
         }
-        self.assigned_ms = driver.map(|_| now_ms);
+        self.assigned_ms = driver.map(|_| since_ms);
         self.enter(driver.map_or(UNASSIGNED, |_| Phase::Assigned.code()), now_ms);
         Ok(())
     }
@@ -259,7 +278,7 @@ pub async fn insert(write: &mut Write, trip: &Trip) -> Result<(), DatabaseError>
     .bind(serde_json::to_string(trip)?)
     .execute(&mut **write)
     .await?;
-    Ok(())
+    assignment::note(write, trip).await
 }
 
 /// Stores a trip whose version is one above the stored one.
@@ -276,7 +295,10 @@ pub async fn update(write: &mut Write, trip: &Trip) -> Result<Result<(), Lost>, 
     .bind(trip.version as i64 - 1)
     .execute(&mut **write)
     .await?;
-    Ok(if done.rows_affected() == 1 { Ok(()) } else { Err(Lost) })
+    if done.rows_affected() != 1 {
+        return Ok(Err(Lost));
+    }
+    assignment::note(write, trip).await.map(Ok)
 }
 
 /// A driver's live trips, oldest assignment first.
@@ -290,16 +312,9 @@ pub async fn live_of_driver(write: &mut Write, driver: &str) -> Result<Vec<Trip>
     Ok(trips)
 }
 
-/// A driver's trips that live, or ended not before `since_ms`.
-pub async fn of_driver_since(write: &mut Write, driver: &str, since_ms: i64) -> Result<Vec<Trip>, DatabaseError> {
-    let docs: Vec<String> = sqlx::query_scalar(
-        "SELECT doc FROM trip WHERE driver = $1 AND ended_ms IS NULL UNION ALL SELECT doc FROM trip WHERE driver = $1 AND ended_ms >= $2",
-    )
-    .bind(driver)
-    .bind(since_ms)
-    .fetch_all(&mut **write)
-    .await?;
-    docs.iter().map(|doc| Ok(serde_json::from_str(doc)?)).collect()
+/// Whether nothing is kept of a trip's track, because it was erased or there is no such trip.
+pub async fn keeps_no_track(write: &mut Write, id: &str) -> Result<bool, DatabaseError> {
+    Ok(by_id_in(write, id).await?.is_none_or(|trip| trip.track_erased_ms.is_some()))
 }
 
 /// All that live, and those that ended after `ended_after_ms`.

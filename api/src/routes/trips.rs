@@ -31,6 +31,10 @@ pub struct Assign {
     /// `drv_…`; absent or null: nobody any more.
     #[serde(default)]
     pub driver: Option<String>,
+    /// When it got the trip, if that was earlier, Unix milliseconds; not before the last driver got it. Positions taken since then count for
+    /// the trip, however late they come.
+    #[serde(default)]
+    pub driver_since_ms: Option<i64>,
 }
 
 /// Why a trip ends.
@@ -104,7 +108,7 @@ pub async fn create(
         version: 1,
     };
     if let Some(driver) = &new.driver {
-        give(&mut write, &mut trip, driver).await?;
+        give(&mut write, &mut trip, driver, new.driver_since_ms).await?;
         trip.version = 1;
     }
     trip.check()?;
@@ -169,8 +173,8 @@ pub async fn assign(
     let mut trip = find(&house, &mut write, &bearer, &id).await?;
     let before = trip.driver;
     match &assign.driver {
-        Some(driver) => give(&mut write, &mut trip, driver).await?,
-        None => trip.assign(None, wayfare_bus::now_ms())?,
+        Some(driver) => give(&mut write, &mut trip, driver, assign.driver_since_ms).await?,
+        None => trip.assign(None, None, wayfare_bus::now_ms())?,
     }
     trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| lost())?;
     if before != trip.driver
@@ -270,14 +274,14 @@ fn miss(house: &House, bearer: &Bearer) -> Refusal {
     error.after_ms(10_000).into()
 }
 
-async fn give(write: &mut Write, trip: &mut Trip, driver: &str) -> Result<(), Refusal> {
+async fn give(write: &mut Write, trip: &mut Trip, driver: &str, since_ms: Option<i64>) -> Result<(), Refusal> {
     let id = drivers::check_usable(write, driver).await?;
     let live = trip::live_of_driver(write, driver).await.map_err(fault)?.len();
     if live >= LIVE_TRIPS_PER_DRIVER {
         let message = format!("the driver has {live} trips on board, the limit is {LIVE_TRIPS_PER_DRIVER}");
         return Err(Refusal::new(ErrorCode::Conflict, message));
     }
-    trip.assign(Some(id), wayfare_bus::now_ms())
+    trip.assign(Some(id), since_ms, wayfare_bus::now_ms())
 }
 
 /// Notes the trip and the plan it is part of, commits, wakes the relay.

@@ -17,7 +17,7 @@ use crate::seen::{Recent, Sessions};
 use crate::tracker::Tracker;
 
 /// Raised whenever the form changes.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Why bytes are no checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

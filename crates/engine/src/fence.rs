@@ -84,6 +84,32 @@ pub(crate) enum Crossing {
     Far,
 }
 
+/// Whether so many fixes outside in a row, over so long, mean that the driver has left.
+pub(crate) const fn proves_leaving(fixes: u8, span_ms: i64) -> bool {
+    fixes >= LEAVE_FIXES || (fixes >= 2 && span_ms >= LEAVE_SPAN_MS)
+}
+
+/// Where a fix is as seen from a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Inside,
+    /// Neither surely in nor surely out.
+    OnTheLine,
+    Outside,
+}
+
+impl Fence {
+    /// Where a fix `distance_m` from the centre is.
+    pub(crate) fn place(&self, distance_m: f64, accuracy_m: f64) -> Place {
+        let radius_m = f64::from(self.radius_m);
+        // A fix vaguer than the fence is wide puts nobody inside.
+        if distance_m <= radius_m && accuracy_m <= 2.0 * radius_m {
+            return Place::Inside;
+        }
+        if distance_m <= LEAVE_RADII * radius_m + accuracy_m { Place::OnTheLine } else { Place::Outside }
+    }
+}
+
 /// One driver's presence at one fence. Fixes must come in order of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Presence {
@@ -105,26 +131,26 @@ impl Presence {
         slow: bool,
         taken: Millis,
     ) -> Crossing {
-        let radius_m = f64::from(fence.radius_m);
-        let leave_m = LEAVE_RADII * radius_m + accuracy_m;
-        // A fix vaguer than the fence is wide puts nobody inside.
-        if distance_m <= radius_m && accuracy_m <= 2.0 * radius_m {
-            self.entered.get_or_insert(taken);
-            (self.last_inside, self.slow, self.outside) = (taken, slow, 0);
-            return Crossing::None;
-        }
-        if distance_m <= leave_m {
-            self.outside = 0;
-            return Crossing::None;
+        match fence.place(distance_m, accuracy_m) {
+            Place::Inside => {
+                self.entered.get_or_insert(taken);
+                (self.last_inside, self.slow, self.outside) = (taken, slow, 0);
+                return Crossing::None;
+            }
+            Place::OnTheLine => {
+                self.outside = 0;
+                return Crossing::None;
+            }
+            Place::Outside => {}
         }
         if self.outside == 0 {
             self.outside_since = taken;
         }
         self.outside = self.outside.saturating_add(1);
-        let spanned = self.outside >= 2 && taken.since_ms(self.outside_since) >= LEAVE_SPAN_MS;
-        if self.outside < LEAVE_FIXES && !spanned {
+        if !proves_leaving(self.outside, taken.since_ms(self.outside_since)) {
             return Crossing::None;
         }
+        let leave_m = LEAVE_RADII * f64::from(fence.radius_m) + accuracy_m;
         match self.entered.take() {
             Some(_) => Crossing::Left(self.outside_since),
             None if distance_m > leave_m + FAR_M => Crossing::Far,

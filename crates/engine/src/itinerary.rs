@@ -92,7 +92,7 @@ impl Itinerary {
         effects: &mut Vec<Effect>,
     ) {
         self.computed = Some((now, marker.position));
-        let Journey { trips, stops } = journey;
+        let Journey { trips, stops, .. } = journey;
         let mut cursor = Cursor::default();
         let (mut at_stop, mut stops_made) = (None, 0_u8);
         for index in 0..stops.len() {
@@ -146,7 +146,7 @@ impl Itinerary {
 
     /// Trips whose drop-off has been reached, or was taken out of the plan, have no arrival to wait for.
     pub(crate) fn end_finished(journey: &mut Journey, effects: &mut Vec<Effect>) {
-        let Journey { trips, stops } = journey;
+        let Journey { trips, stops, .. } = journey;
         for trip in trips.iter_mut().filter(|trip| trip.told.is_some()) {
             let ahead = stops.iter().any(|stop| {
                 stop.plan.trip == trip.id && stop.plan.kind == StopKind::Dropoff && !stop.is_behind(trip.phase)

@@ -3,12 +3,13 @@
 //! Phases only go forward. A pick-up is made by dwelling in its fence and then leaving it, a drop-off is reached by
 //! dwelling in its fence. Stops may be made in any order; arrival times follow the order of the plan.
 //!
-//! *Late fixes* tell of a time before the live fences' last fix, so they have a presence of their own at each stop not yet made.
-//! It takes them in order of time (one older than what it has seen is ignored) and only from the trip's present phase
-//! on. So what they imply happens once, at the time it happened, and never takes anything back.
+//! *Late fixes* come in any order, often the newest first, and what one of them seems to say the next may put right: when the driver came,
+//! when it left, whether it was at the pick-up at all. So all fixes of a trip are put onto a timeline of each stop not yet made, and nothing is
+//! concluded from a queue before it has been quiet for [`SETTLE_MS`]; then everything is, in the order in which it happened. What they imply
+//! happens once, at the time it happened, and never takes anything back.
 
 use crate::bytes::{Reader, Writer};
-use crate::fence::{Crossing, Presence};
+use crate::fence::{Crossing, Place};
 use crate::geo::Unit;
 use crate::trip::{Stop, Trip};
 use crate::{Effect, Fence, Millis, Phase, Plan, RestoreError, StopKind};
@@ -16,11 +17,22 @@ use crate::{Effect, Fence, Millis, Phase, Plan, RestoreError, StopKind};
 /// A speed at which a driver inside a fence is stopping there, m/s.
 pub(crate) const SLOW_MPS: f32 = 3.0;
 
+/// A fix older than this when it arrives, in ms, comes out of a queue, in which others are likely to follow.
+const AGED_MS: i64 = 60_000;
+/// So long after the last late fix, in ms, no more are expected. Apps that send one record per request, over slow lines, pause less.
+pub(crate) const SETTLE_MS: i64 = 10_000;
+/// After a new plan was heard, perhaps because the house has just come back, a phone may need this long to go on with its queue, in ms.
+const RESUME_MS: i64 = 20_000;
+
 /// Live trips and their stops in driving order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Journey {
     pub(crate) trips: Vec<Trip>,
     pub(crate) stops: Vec<Stop>,
+    /// When what late fixes have said is to be concluded, if nothing more comes.
+    settle_at: Option<Millis>,
+    /// A queue is being emptied: until then nothing at all is concluded.
+    held: bool,
 }
 
 /// A kept fix, as far as fences are concerned.
@@ -87,14 +99,29 @@ impl Journey {
             };
             self.stops.push(stop);
         }
+        if self.trips.is_empty() {
+            (self.settle_at, self.held) = (None, false);
+        } else if self.held {
+            self.settle_at = self.settle_at.max(Some(now + RESUME_MS));
+        }
     }
 
     /// An accepted fix. `previous` is when the one before was taken.
-    pub(crate) fn see(&mut self, sighting: &Sighting, previous: Option<Millis>, effects: &mut Vec<Effect>) {
+    pub(crate) fn see(
+        &mut self,
+        now: Millis,
+        sighting: &Sighting,
+        previous: Option<Millis>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.hold_if_aged(now, sighting.taken);
         for trip in &mut self.trips {
             trip.note_gap(previous.map_or(trip.since, |at| at.max(trip.since)), sighting.taken);
+            trip.note_first(sighting.taken);
         }
-        self.set_out(sighting.taken, effects);
+        if !self.held {
+            self.set_out(Some(sighting.taken), effects);
+        }
         for index in 0..self.stops.len() {
             let Some(trip) = self.trip_of(&self.stops[index].plan.trip) else {
                 continue;
@@ -103,55 +130,62 @@ impl Journey {
             if stop.is_behind(self.trips[trip].phase) {
                 continue;
             }
-            let crossing = watch(&mut stop.live, stop.unit, &stop.plan.fence, sighting);
+            let crossing = watch(stop, sighting);
+            note(stop, self.trips[trip].begun, sighting);
+            if self.held {
+                continue;
+            }
+            let stop = &self.stops[index];
             if stop.plan.kind == StopKind::Dropoff {
                 let near = sighting.filtered.chord_m(stop.unit) <= f64::from(stop.plan.fence.arriving_m);
                 if near && self.trips[trip].phase == Phase::ToDropoff {
                     self.trips[trip].advance(Phase::Arriving, sighting.taken, effects);
                 }
             }
-            self.conclude(index, trip, crossing, Lane::Live, sighting.taken, effects);
+            self.conclude(index, trip, crossing, sighting.taken, effects);
         }
     }
 
     /// A late fix; see the rule above.
-    pub(crate) fn see_late(&mut self, sighting: &Sighting, effects: &mut Vec<Effect>) {
+    pub(crate) fn see_late(&mut self, now: Millis, sighting: &Sighting) {
+        self.hold_if_aged(now, sighting.taken);
+        self.trips.iter_mut().for_each(|trip| trip.note_first(sighting.taken));
         for index in 0..self.stops.len() {
             let Some(trip) = self.trip_of(&self.stops[index].plan.trip) else {
                 continue;
             };
-            let (stop, since) = (&mut self.stops[index], self.trips[trip].since);
-            let old = sighting.taken < stop.backlog_until.max(since);
-            if old || stop.is_behind(self.trips[trip].phase) {
-                continue;
+            let (stop, trip) = (&mut self.stops[index], &self.trips[trip]);
+            if !stop.is_behind(trip.phase) && note(stop, trip.begun, sighting) {
+                self.settle_at = self.settle_at.max(Some(now + SETTLE_MS));
             }
-            stop.backlog_until = sighting.taken;
-            let crossing = watch(&mut stop.backlog, stop.unit, &stop.plan.fence, sighting);
-            self.conclude(index, trip, crossing, Lane::Backlog, sighting.taken, effects);
         }
     }
 
     /// Completes dwells that silence has completed.
     pub(crate) fn pass_time(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if self.settle_at.is_some_and(|at| at <= now) {
+            (self.settle_at, self.held) = (None, false);
+            self.settle(effects);
+        }
         for index in 0..self.stops.len() {
             let Some(trip) = self.trip_of(&self.stops[index].plan.trip) else {
                 continue;
             };
             if self.deadline_of(index, trip).is_some_and(|deadline| deadline <= now) {
                 self.stops[index].live.stay_until(now);
-                self.conclude(index, trip, Crossing::None, Lane::Live, now, effects);
+                self.conclude(index, trip, Crossing::None, now, effects);
             }
         }
     }
 
-    /// When the next dwell will be completed by silence.
+    /// When the next dwell will be completed by silence, or late fixes will have said all.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let deadlines = self
             .stops
             .iter()
             .enumerate()
             .filter_map(|(index, stop)| self.deadline_of(index, self.trip_of(&stop.plan.trip)?));
-        deadlines.min()
+        deadlines.chain(self.settle_at).min()
     }
 
     /// Index of a live trip. Plans hold a handful, so a scan beats a map.
@@ -166,8 +200,59 @@ impl Journey {
             .find(|stop| self.trip_of(&stop.plan.trip).is_some_and(|trip| !stop.is_behind(self.trips[trip].phase)))
     }
 
-    /// The trip whose stop is next is on its way with the first accepted fix.
-    fn set_out(&mut self, taken: Millis, effects: &mut Vec<Effect>) {
+    /// A fix that comes so late is one of a queue.
+    fn hold_if_aged(&mut self, now: Millis, taken: Millis) {
+        let counts = self.trips.iter().any(|trip| taken >= trip.begun);
+        if counts && now.since_ms(taken) > AGED_MS {
+            self.held = true;
+            self.settle_at = self.settle_at.max(Some(now + SETTLE_MS));
+        }
+    }
+
+    /// What the timelines say, in the order in which it happened.
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.set_out(None, effects);
+        for kind in [StopKind::Pickup, StopKind::Dropoff] {
+            for index in 0..self.stops.len() {
+                if self.stops[index].plan.kind != kind {
+                    continue;
+                }
+                if let Some(trip) = self.trip_of(&self.stops[index].plan.trip) {
+                    self.conclude_past(index, trip, effects);
+                }
+            }
+        }
+    }
+
+    /// Draws what follows from the timeline of a stop.
+    fn conclude_past(&mut self, index: usize, trip: usize, effects: &mut Vec<Effect>) {
+        let stop = &self.stops[index];
+        if stop.is_behind(self.trips[trip].phase) {
+            return;
+        }
+        let (dwell_ms, from) = (stop.plan.fence.dwell_ms, self.counts_from(index, trip));
+        let dwelt = stop.timeline.visits().find_map(|visit| visit.dwelt(dwell_ms, from));
+        if stop.plan.kind == StopKind::Dropoff {
+            if let Some(at) = dwelt.filter(|_| self.may_arrive(index, trip)) {
+                self.trips[trip].advance(Phase::Arrived, at, effects);
+            }
+            return;
+        }
+        if let Some(at) = dwelt {
+            self.trips[trip].advance(Phase::AtPickup, at, effects);
+        }
+        if self.trips[trip].phase != Phase::AtPickup || stop_is_entered(stop) {
+            return;
+        }
+        let since = self.trips[trip].since;
+        let stay = stop.timeline.visits().find(|visit| visit.last_inside >= since);
+        if let Some(at) = stay.and_then(|stay| stay.left) {
+            self.trips[trip].advance(Phase::ToDropoff, at, effects);
+        }
+    }
+
+    /// The trip whose stop is next is on its way with the first accepted fix: this one, or where late ones are concluded, the first of the trip.
+    fn set_out(&mut self, taken: Option<Millis>, effects: &mut Vec<Effect>) {
         let Some(next) = self.next_stop() else { return };
         let (Some(trip), kind) = (self.trip_of(&next.plan.trip), next.plan.kind) else {
             return;
@@ -175,6 +260,7 @@ impl Journey {
         if self.trips[trip].phase != Phase::Assigned {
             return;
         }
+        let Some(taken) = taken.or(self.trips[trip].first) else { return };
         match kind {
             StopKind::Pickup => self.trips[trip].advance(Phase::ToPickup, taken, effects),
             StopKind::Dropoff if self.pickup_of(trip).is_none() => {
@@ -190,17 +276,13 @@ impl Journey {
     }
 
     /// Draws what follows from the presence at a stop.
-    fn conclude(
-        &mut self,
-        index: usize,
-        trip: usize,
-        crossing: Crossing,
-        lane: Lane,
-        taken: Millis,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn conclude(&mut self, index: usize, trip: usize, crossing: Crossing, taken: Millis, effects: &mut Vec<Effect>) {
         let (stop, phase) = (&self.stops[index], self.trips[trip].phase);
-        let dwelt = lane.of(stop).dwelt(&stop.plan.fence, self.counts_from(index, trip));
+        let from = self.counts_from(index, trip);
+        // Late fixes may know that this stay began earlier.
+        let since =
+            |since: Millis| stop.timeline.visit_at(since).map_or(since, |visit| since.min(visit.entered.max(from)));
+        let dwelt = stop.live.dwelt(&stop.plan.fence, from).map(since);
         if stop.plan.kind == StopKind::Dropoff {
             if let Some(at) = dwelt.filter(|_| self.may_arrive(index, trip)) {
                 self.trips[trip].advance(Phase::Arrived, at, effects);
@@ -210,14 +292,12 @@ impl Journey {
         if let Some(at) = dwelt.filter(|_| phase < Phase::AtPickup) {
             self.trips[trip].advance(Phase::AtPickup, at, effects);
         }
-        // A backlog that left earlier does not contradict being there now.
-        let still_there = lane == Lane::Backlog && stop_is_entered(&self.stops[index]);
         match crossing {
-            Crossing::Left(at) if phase == Phase::AtPickup && !still_there => {
+            Crossing::Left(at) if phase == Phase::AtPickup => {
                 self.trips[trip].advance(Phase::ToDropoff, at, effects);
             }
             // Recorded as at the pick-up, which GPS never saw; but now the driver is elsewhere.
-            Crossing::Far if phase == Phase::AtPickup && lane == Lane::Live => {
+            Crossing::Far if phase == Phase::AtPickup => {
                 self.trips[trip].advance(Phase::ToDropoff, taken, effects);
             }
             _ => {}
@@ -249,6 +329,7 @@ impl Journey {
     fn deadline_of(&self, index: usize, trip: usize) -> Option<Millis> {
         let (stop, phase) = (&self.stops[index], self.trips[trip].phase);
         let waiting = match stop.plan.kind {
+            _ if self.held => false,
             StopKind::Pickup => phase < Phase::AtPickup,
             StopKind::Dropoff => phase < Phase::Arrived && self.may_arrive(index, trip),
         };
@@ -260,6 +341,8 @@ impl Journey {
         self.trips.iter().for_each(|trip| trip.save(w));
         w.u8(self.stops.len() as u8);
         self.stops.iter().for_each(|stop| stop.save(w));
+        w.option(self.settle_at, Writer::time);
+        w.bool(self.held);
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
@@ -267,23 +350,7 @@ impl Journey {
         let trips = (0..count).map(|_| Trip::load(r)).collect::<Result<_, _>>()?;
         let count = r.count("stops", Plan::MAX_STOPS)?;
         let stops = (0..count).map(|_| Stop::load(r)).collect::<Result<_, _>>()?;
-        Ok(Self { trips, stops })
-    }
-}
-
-/// Which of a stop's two presences.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Live,
-    Backlog,
-}
-
-impl Lane {
-    fn of(self, stop: &Stop) -> &Presence {
-        match self {
-            Self::Live => &stop.live,
-            Self::Backlog => &stop.backlog,
-        }
+        Ok(Self { trips, stops, settle_at: r.option("late", |r| r.time("late"))?, held: r.bool("late")? })
     }
 }
 
@@ -291,7 +358,18 @@ fn stop_is_entered(stop: &Stop) -> bool {
     stop.live.inside_since().is_some()
 }
 
-fn watch(presence: &mut Presence, centre: Unit, fence: &Fence, sighting: &Sighting) -> Crossing {
+fn watch(stop: &mut Stop, sighting: &Sighting) -> Crossing {
     let slow = sighting.speed_mps < SLOW_MPS;
-    presence.watch(fence, sighting.unit.chord_m(centre), sighting.accuracy_m, slow, sighting.taken)
+    let distance_m = sighting.unit.chord_m(stop.unit);
+    stop.live.watch(&stop.plan.fence, distance_m, sighting.accuracy_m, slow, sighting.taken)
+}
+
+/// Puts a fix of a trip begun then onto the timeline of a stop. Whether it can mean that something happened there.
+fn note(stop: &mut Stop, begun: Millis, sighting: &Sighting) -> bool {
+    if sighting.taken < begun {
+        return false;
+    }
+    let place = stop.plan.fence.place(sighting.unit.chord_m(stop.unit), sighting.accuracy_m);
+    stop.timeline.note(place, sighting.taken);
+    place == Place::Inside || stop.timeline.visits().next().is_some()
 }

@@ -38,6 +38,7 @@ pub mod roads;
 mod seen;
 mod skew;
 mod standing;
+mod timeline;
 mod tracker;
 mod trip;
 mod units;

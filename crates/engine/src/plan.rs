@@ -33,6 +33,8 @@ pub struct PlanTrip {
     pub assignment: u64,
     /// Phase as recorded; the tracker never goes below it.
     pub phase: Phase,
+    /// When the driver got the trip, if that is known: fixes from then on count for it, however late they come. Otherwise when the plan arrives.
+    pub since: Option<Millis>,
     /// When the kitchen says the order is ready.
     pub ready_at: Option<Millis>,
 }

@@ -139,7 +139,7 @@ impl Tracker {
                 }
                 Ok(Kept::Late(fix)) => {
                     effects.push(Effect::Judged { index, verdict: Verdict::Late, fix: Some(fix) });
-                    self.take_late(raw, &fix, limits, effects);
+                    self.take_late(now, raw, &fix, limits);
                 }
                 Ok(kept @ (Kept::Accepted(fix) | Kept::Elsewhere(fix))) => {
                     effects.push(Effect::Judged { index, verdict: Verdict::Accepted, fix: Some(fix) });
@@ -303,7 +303,7 @@ impl Tracker {
             return;
         }
         let first = effects.len();
-        self.journey.see(&sighting, previous, effects);
+        self.journey.see(now, &sighting, previous, effects);
         self.conclude_phases(first, effects);
     }
 
@@ -336,12 +336,12 @@ impl Tracker {
         }
     }
 
-    fn take_late(&mut self, raw: &RawFix, fix: &Fix, limits: &Limits, effects: &mut Vec<Effect>) {
+    fn take_late(&mut self, now: Millis, raw: &RawFix, fix: &Fix, limits: &Limits) {
         self.recent.push(raw.taken, fix.position());
-        let sighting = self.sighting(fix, limits);
-        let first = effects.len();
-        self.journey.see_late(&sighting, effects);
-        self.conclude_phases(first, effects);
+        if self.journey.is_live() {
+            let sighting = self.sighting(fix, limits);
+            self.journey.see_late(now, &sighting);
+        }
     }
 
     fn sighting(&self, fix: &Fix, limits: &Limits) -> Sighting {

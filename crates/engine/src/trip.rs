@@ -3,6 +3,7 @@
 use crate::bytes::{Reader, Writer};
 use crate::fence::Presence;
 use crate::geo::Unit;
+use crate::timeline::Timeline;
 use crate::{
     Effect, Eta, EtaBasis, EtaCause, Fence, Forecast, Millis, Phase, PlanStop, PlanTrip, Position, RestoreError,
     StopKind, TripId,
@@ -37,6 +38,10 @@ pub(crate) struct Trip {
     pub(crate) assignment: u64,
     pub(crate) phase: Phase,
     pub(crate) since: Millis,
+    /// Fixes from then on count for the trip.
+    pub(crate) begun: Millis,
+    /// The first of them, by when it was taken.
+    pub(crate) first: Option<Millis>,
     pub(crate) ordinal: u32,
     pub(crate) ready_at: Option<Millis>,
     /// The longest time without fixes before the pick-up was seen, of a length in which it can have been made.
@@ -61,11 +66,16 @@ const GAP_LEAST_MS: i64 = 60_000;
 
 impl Trip {
     pub(crate) fn new(now: Millis, plan: &PlanTrip) -> Self {
+        let begun = plan.since.map_or(now, |since| since.min(now));
+        // When a phase came about that the record tells of is not known here; when the trip was given is.
+        let since = if plan.phase == Phase::Assigned { begun } else { now };
         Self {
             id: plan.id,
             assignment: plan.assignment,
             phase: plan.phase,
-            since: now,
+            since,
+            begun,
+            first: None,
             ordinal: 0,
             ready_at: plan.ready_at,
             gap: None,
@@ -136,6 +146,13 @@ impl Trip {
         self.advance(target, at, effects);
     }
 
+    /// Notes when a fix of the trip was taken.
+    pub(crate) fn note_first(&mut self, taken: Millis) {
+        if self.phase == Phase::Assigned && taken >= self.begun {
+            self.first = Some(self.first.map_or(taken, |first| first.min(taken)));
+        }
+    }
+
     /// Notes that nothing was heard of the driver between two fixes.
     pub(crate) fn note_gap(&mut self, from: Millis, until: Millis) {
         let longest_ms = self.gap.map_or(GAP_LEAST_MS, |(from, until)| until.since_ms(from).max(GAP_LEAST_MS));
@@ -149,6 +166,8 @@ impl Trip {
         w.uint(self.assignment);
         w.u8(self.phase.rank());
         w.time(self.since);
+        w.int(self.since.since_ms(self.begun));
+        w.option(self.first, |w, first| w.int(first.since_ms(self.begun)));
         w.uint(u64::from(self.ordinal));
         w.option(self.ready_at, Writer::time);
         w.option(self.gap, |w, (from, until)| {
@@ -167,11 +186,16 @@ impl Trip {
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        let (id, assignment) = (TripId(u128::from_le_bytes(r.raw()?)), r.uint("trip")?);
+        let (phase, since) = (load_phase(r)?, r.time("trip")?);
+        let begun = since - r.int("trip")?;
         Ok(Self {
-            id: TripId(u128::from_le_bytes(r.raw()?)),
-            assignment: r.uint("trip")?,
-            phase: load_phase(r)?,
-            since: r.time("trip")?,
+            id,
+            assignment,
+            phase,
+            since,
+            begun,
+            first: r.option("trip", |r| Ok(begun + r.int("trip")?))?,
             ordinal: r.count("trip", u32::MAX as usize)? as u32,
             ready_at: r.option("trip", |r| r.time("trip"))?,
             gap: r.option("trip", |r| Ok((r.time("trip")?, r.time("trip")?)))?,
@@ -189,9 +213,8 @@ pub(crate) struct Stop {
     pub(crate) unit: Unit,
     /// By accepted fixes.
     pub(crate) live: Presence,
-    /// By late fixes, which tell of a time before; and how far they have told it.
-    pub(crate) backlog: Presence,
-    pub(crate) backlog_until: Millis,
+    /// By all fixes of the trip, late ones too.
+    pub(crate) timeline: Timeline,
     /// Arrival there by the last computation.
     pub(crate) eta_at: Option<Millis>,
 }
@@ -202,8 +225,7 @@ impl Stop {
             unit: plan.position.unit(),
             plan,
             live: Presence::default(),
-            backlog: Presence::default(),
-            backlog_until: Millis(i64::MIN),
+            timeline: Timeline::default(),
             eta_at: None,
         }
     }
@@ -225,8 +247,7 @@ impl Stop {
         w.f32(self.plan.fence.arriving_m);
         w.int(self.plan.service_ms);
         self.live.save(w);
-        self.backlog.save(w);
-        w.time(self.backlog_until);
+        self.timeline.save(w);
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
@@ -235,8 +256,7 @@ impl Stop {
         let position: Position = r.position("stop")?;
         let fence = Fence { radius_m: r.f32("stop")?, dwell_ms: r.int("stop")?, arriving_m: r.f32("stop")? };
         let plan = PlanStop { trip, kind, position, fence, service_ms: r.int("stop")? };
-        let (live, backlog) = (Presence::load(r)?, Presence::load(r)?);
-        Ok(Self { live, backlog, backlog_until: r.time("stop")?, ..Self::new(plan) })
+        Ok(Self { live: Presence::load(r)?, timeline: Timeline::load(r)?, ..Self::new(plan) })
     }
 }
 

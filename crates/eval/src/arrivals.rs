@@ -205,7 +205,13 @@ impl<'a> Ride<'a> {
             version: 1,
             available: true,
             vehicle: Vehicle::Car,
-            trips: vec![PlanTrip { id: TripId(1), assignment: 1, phase: Phase::ToDropoff, ready_at: None }],
+            trips: vec![PlanTrip {
+                id: TripId(1),
+                assignment: 1,
+                phase: Phase::ToDropoff,
+                since: None,
+                ready_at: None,
+            }],
             stops: vec![stop],
         }
     }

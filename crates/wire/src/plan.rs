@@ -79,6 +79,7 @@ impl PlanDoc {
                 id: trip.id.into(),
                 assignment: trip.assignment,
                 phase: Phase::from_code(&trip.phase).ok_or(InvalidPlan("phase"))?,
+                since: Some(Millis(trip.since_ms)),
                 ready_at: trip.ready_at_ms.map(Millis),
             })
         };

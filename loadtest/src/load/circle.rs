@@ -84,7 +84,7 @@ mod tests {
             version: 1,
             available: true,
             vehicle: Vehicle::Car,
-            trips: vec![PlanTrip { id: TripId(1), assignment: 1, phase: Phase::Assigned, ready_at: None }],
+            trips: vec![PlanTrip { id: TripId(1), assignment: 1, phase: Phase::Assigned, since: None, ready_at: None }],
             stops: vec![
                 stop(StopKind::Pickup, circle.at(START_MS)),
                 stop(StopKind::Dropoff, circle.at(START_MS + 200_000)),

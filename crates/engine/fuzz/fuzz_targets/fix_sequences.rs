@@ -110,7 +110,7 @@ fn plan(version: u64, place: Position, how: u8) -> Plan {
         version,
         available: how & 1 == 0,
         vehicle: if how & 2 == 0 { vehicle } else { Vehicle::Car },
-        trips: (0..trips).map(|id| PlanTrip { id: TripId(id), assignment: 1, phase: Phase::Assigned, ready_at: None }).collect(),
+        trips: (0..trips).map(|id| PlanTrip { id: TripId(id), assignment: 1, phase: Phase::Assigned, since: None, ready_at: None }).collect(),
         stops: (0..trips)
             .flat_map(|id| [stop(id, StopKind::Pickup, 40.0), stop(id, StopKind::Dropoff, f64::from(how) * 5.0)])
             .collect(),

@@ -59,7 +59,7 @@ fn plan(version: u64, phase: Phase) -> Plan {
         version,
         available: true,
         vehicle: Vehicle::Car,
-        trips: vec![PlanTrip { id: TRIP, assignment: 1, phase, ready_at: None }],
+        trips: vec![PlanTrip { id: TRIP, assignment: 1, phase, since: None, ready_at: None }],
         stops: vec![stop(StopKind::Pickup, store()), stop(StopKind::Dropoff, away(3_000.0))],
     }
 }
@@ -327,19 +327,75 @@ fn late_fixes_raise_what_they_imply_once_and_move_nothing() {
     scene.drive(0..10, -600.0, 10.0);
     scene.fix(1_000, away(1_500.0));
     let before = scene.tracker.marker();
+    scene.timeout(1_000);
     let backlog: Vec<_> = (100..200)
         .map(|s| raw(store(), at(s)))
         .chain((200..230).map(|s| raw(away(20.0 * (s - 200) as f64), at(s))))
         .collect();
     let effects = scene.send(1_001, None, &backlog);
     assert_eq!(codes(&effects), vec!["late"; 130]);
-    let raised = phases(&effects);
+    assert_eq!(phases(&effects), [], "more may come");
+    assert_eq!(scene.tracker.next_timeout(), Some(at(1_011)));
+    assert_eq!(scene.timeout(1_010), []);
+    let raised = phases(&scene.timeout(1_011));
     assert_eq!(raised[0], (Phase::AtPickup, 100, 2));
     assert_eq!((raised[1].0, raised.len()), (Phase::ToDropoff, 2));
     assert!((204..208).contains(&raised[1].1));
     assert_eq!(scene.tracker.marker(), before);
     let again: Vec<_> = (100..200).map(|s| raw(away(1.0), at(s))).collect();
-    assert_eq!(phases(&scene.send(1_002, None, &again)), []);
+    assert_eq!(phases(&scene.send(1_012, None, &again)), []);
+    assert_eq!(phases(&scene.timeout(1_030)), []);
+}
+
+/// A whole ride that the server hears of two hours later.
+#[test]
+fn a_ride_told_late_in_any_order_raises_the_same_as_one_told_as_it_went() {
+    let ride: Vec<RawFix> = (0..60)
+        .map(|s| raw(away(10.0 * (s - 60) as f64), at(s)))
+        .chain((60..180).map(|s| raw(store(), at(s))))
+        .chain((180..480).map(|s| raw(away(10.0 * (s - 180) as f64), at(s))))
+        .chain((480..600).map(|s| raw(away(3_000.0), at(s))))
+        .collect();
+    let given = || {
+        let mut plan = plan(1, Phase::Assigned);
+        plan.trips[0].since = Some(at(-20));
+        Scene::with(plan)
+    };
+    let mut scene = given();
+    let live: Vec<_> = ride.iter().flat_map(|fix| scene.send((fix.taken.0 - NOON) / 1000, None, &[*fix])).collect();
+    let arrivals = |effects: &[Effect]| -> Vec<_> {
+        let raised = phases(effects).into_iter().map(|(phase, at, _)| (phase, at));
+        raised.filter(|(phase, _)| *phase != Phase::Arriving).collect()
+    };
+    let expected = arrivals(&live);
+    assert_eq!(expected.len(), 4);
+    let (one, two) = (ride.iter().step_by(2), ride.iter().skip(1).step_by(2));
+    let orders: [(&str, Vec<RawFix>); 4] = [
+        ("as it went", ride.clone()),
+        ("the newest first", ride.iter().rev().copied().collect()),
+        ("in pieces, the newest first", ride.rchunks(50).flatten().copied().collect()),
+        ("two queues, and all of it twice", one.rev().chain(two.rev()).chain(&ride).copied().collect()),
+    ];
+    for (name, order) in orders {
+        let mut scene = given();
+        scene.call(|tracker, _, _| tracker.extend_duty(at(-20)));
+        let (mut effects, mut second, mut newest) = (Vec::new(), 7_200, Millis(i64::MIN));
+        for piece in order.chunks(7) {
+            effects.extend(scene.send(second, None, piece));
+            second += 1;
+            // The clock of the shell ticks all the while.
+            effects.extend(scene.timeout(second));
+            let marker = scene.tracker.marker().unwrap();
+            assert!(marker.taken >= newest, "{name}: the marker goes back");
+            newest = marker.taken;
+        }
+        assert_eq!(phases(&effects), [], "{name}: not before all is said");
+        for _ in 0..20 {
+            second += 1;
+            effects.extend(scene.timeout(second));
+        }
+        assert_eq!(arrivals(&effects), expected, "{name}");
+    }
 }
 
 #[test]
