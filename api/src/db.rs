@@ -20,6 +20,9 @@ pub enum DatabaseError {
     /// The stored signing key is damaged.
     #[error(transparent)]
     Key(#[from] wayfare_net::tokens::InvalidKey),
+    /// The write-ahead log cannot be emptied while others read.
+    #[error("the database is read all the time; its write-ahead log could not be emptied")]
+    Read,
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
@@ -67,6 +70,10 @@ CREATE TABLE IF NOT EXISTS track_chunk (
     trip TEXT NOT NULL, number BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL,
     points BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (trip, number));
 CREATE INDEX IF NOT EXISTS track_chunk_age ON track_chunk (to_ms);
+CREATE TABLE IF NOT EXISTS erasure (
+    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, state TEXT NOT NULL, subject TEXT, doc TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS erasure_age ON erasure (created_ms, id);
+CREATE INDEX IF NOT EXISTS erasure_state ON erasure (state);
 CREATE TABLE IF NOT EXISTS outbox (
     entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);
@@ -101,6 +108,15 @@ impl Database {
     /// For statements that only read.
     pub fn read(&self) -> &SqlitePool {
         &self.read
+    }
+
+    /// Writes the file anew without what was deleted, and empties the write-ahead log: no byte of it is left. Others who write wait for it.
+    pub async fn scrub(&self) -> Result<(), DatabaseError> {
+        let mut write = self.write.acquire().await?;
+        sqlx::raw_sql("VACUUM").execute(&mut *write).await?;
+        // Readers hold it back for as long as they read: whoever scrubs tries again.
+        let busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *write).await?;
+        if busy == 0 { Ok(()) } else { Err(DatabaseError::Read) }
     }
 
     /// Whether it answers.

@@ -5,6 +5,7 @@
 
 mod bearer;
 mod db;
+mod erasure;
 mod fold;
 mod history;
 mod ids;
@@ -77,6 +78,8 @@ pub(crate) struct House {
     pub atlas: Arc<Atlas>,
     /// Where all drivers are.
     pub town: nearby::Town,
+    /// Something is to be erased.
+    pub erasures: tokio::sync::Notify,
     /// Tries at what is not there, per bearer.
     pub misses: std::sync::Mutex<Buckets>,
 }
@@ -112,7 +115,8 @@ impl Api {
         verifier.add_key(signer.kid(), signer.public_base64url());
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
         let (news, town) = (News::default(), nearby::Town::default());
-        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, atlas, town, misses });
+        let erasures = tokio::sync::Notify::new();
+        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, atlas, town, erasures, misses });
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;
@@ -126,8 +130,9 @@ impl Api {
         let following = nearby::run(bus, town, stop.clone());
         let (aside, remembering) =
             (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let erasing = erasure::run(&self.house, stop.clone());
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside);
+        tokio::join!(telling, folding, following, remembering, aside, erasing);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, device_keys, drivers, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
+    arrivals, device_keys, drivers, erasures, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
 };
 
 #[derive(OpenApi)]
@@ -20,6 +20,7 @@ use crate::routes::{
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tracks::read, tracks::erase,
+        erasures::driver, erasures::trip, erasures::list, erasures::read,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),
@@ -28,6 +29,7 @@ use crate::routes::{
         (name = "drivers", description = "Who brings them"),
         (name = "fences", description = "Pieces of the map to hear about"),
         (name = "trips", description = "Orders on their way"),
+        (name = "erasures", description = "What was erased, and how far it is"),
         (name = "tokens", description = "Who may do what, and for how long"),
         (name = "pages", description = "Open to everyone"),
     )

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod assignment;
 pub mod device_key;
 pub mod driver;
+pub mod erasure;
 pub mod fence;
 pub mod store;
 pub mod table;

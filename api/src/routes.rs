@@ -3,6 +3,7 @@
 pub mod arrivals;
 pub mod device_keys;
 pub mod drivers;
+pub mod erasures;
 pub mod fences;
 pub mod nearby;
 pub mod pages;
@@ -30,12 +31,14 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/stores/{id}", get(stores::read).patch(stores::update))
         .route("/v1/stores/{id}/revoke", post(stores::revoke))
         .route("/v1/drivers", post(drivers::create).get(drivers::list))
-        .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update))
+        .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update).delete(erasures::driver))
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
         .route("/v1/drivers/{id}/device-keys", post(device_keys::create).get(device_keys::list))
         .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
+        .route("/v1/erasures", get(erasures::list))
+        .route("/v1/erasures/{id}", get(erasures::read))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/nearby", get(nearby::nearby))
         .route("/v1/route", get(roads::route))
@@ -43,7 +46,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/arrivals", get(arrivals::list))
         .route("/v1/arrivals/summary", get(arrivals::summary))
         .route("/v1/trips", post(trips::create).get(trips::list))
-        .route("/v1/trips/{id}", get(trips::read).patch(trips::update))
+        .route("/v1/trips/{id}", get(trips::read).patch(trips::update).delete(erasures::trip))
         .route("/v1/trips/{id}/assign", post(trips::assign))
         .route("/v1/trips/{id}/cancel", post(trips::cancel))
         .route("/v1/trips/{id}/complete", post(trips::complete))

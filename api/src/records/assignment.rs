@@ -68,6 +68,20 @@ pub async fn of_driver_since(write: &mut Write, driver: &str, since_ms: i64) -> 
     Ok(rows.into_iter().map(part).collect())
 }
 
+/// All parts of a trip, with who had it.
+pub async fn of_trip(db: &Database, trip: &str) -> Result<Vec<(String, Part)>, DatabaseError> {
+    let rows =
+        sqlx::query("SELECT driver, trip, from_ms, until_ms FROM assignment WHERE trip = $1 ORDER BY assignment")
+            .bind(trip)
+            .fetch_all(db.read())
+            .await?;
+    let part = |row: sqlx::sqlite::SqliteRow| {
+        let part = Part { trip: row.get("trip"), from_ms: row.get("from_ms"), until_ms: row.get("until_ms") };
+        (row.get("driver"), part)
+    };
+    Ok(rows.into_iter().map(part).collect())
+}
+
 /// Notes the present part of every trip, in a database from before there were parts.
 pub async fn catch_up(db: &Database) -> Result<(), DatabaseError> {
     const DONE: &str = "assignments";

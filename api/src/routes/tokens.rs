@@ -124,20 +124,7 @@ pub async fn revoke(
             return Err(Refusal::not_found());
         }
     }
-    sqlx::query("UPDATE token SET revoked_s = $2 WHERE id = $1 AND revoked_s IS NULL")
-        .bind(&id)
-        .bind(REVOKED_FOR_EVER)
-        .execute(&mut *write)
-        .await
-        .map_err(|error| fault(error.into()))?;
-    let known: Option<i64> = sqlx::query_scalar("SELECT number FROM outbox WHERE entity = $1")
-        .bind(format!("revoked:{id}"))
-        .fetch_optional(&mut *write)
-        .await
-        .map_err(|error| fault(error.into()))?;
-    if known.is_none() {
-        outbox::put_revoked(&mut write, &id, REVOKED_FOR_EVER).await.map_err(fault)?;
-    }
+    revoke_one(&mut write, &id).await.map_err(fault)?;
     if let (true, Some(mut trip)) = (role == Role::Share.name(), trip::by_id_in(&mut write, &sub).await.map_err(fault)?)
         && trip.is_live()
         && trip.shares.contains(&id)
@@ -161,6 +148,23 @@ pub async fn ticket(State(house): State<Arc<House>>, bearer: Bearer) -> Result<(
 
 /// Everything that is ever issued lies before this, Unix seconds.
 const REVOKED_FOR_EVER: i64 = 253_402_300_799;
+
+/// Revokes a token; one that is revoked already stays so.
+pub async fn revoke_one(write: &mut Write, id: &str) -> Result<(), DatabaseError> {
+    sqlx::query("UPDATE token SET revoked_s = $2 WHERE id = $1 AND revoked_s IS NULL")
+        .bind(id)
+        .bind(REVOKED_FOR_EVER)
+        .execute(&mut **write)
+        .await?;
+    let known: Option<i64> = sqlx::query_scalar("SELECT number FROM outbox WHERE entity = $1")
+        .bind(format!("revoked:{id}"))
+        .fetch_optional(&mut **write)
+        .await?;
+    match known {
+        Some(_) => Ok(()),
+        None => outbox::put_revoked(write, id, REVOKED_FOR_EVER).await,
+    }
+}
 
 /// Revokes all tokens of a subject, also those to come.
 pub async fn revoke_bearer(write: &mut Write, sub: &str) -> Result<(), DatabaseError> {

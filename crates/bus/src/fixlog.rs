@@ -87,6 +87,30 @@ pub enum FixLogError {
     Storage(#[from] sqlx::Error),
 }
 
+/// What becomes of an entry of a driver whose data are erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays as it is.
+    Stays,
+    /// It goes.
+    Goes,
+    /// A part of it stays, in the writer's own format.
+    Becomes(Bytes),
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Erased {
+    /// Entries that are gone, or a part of them.
+    pub entries: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Damaged records: whose they were cannot be told, so they go.
+    pub damaged: u64,
+    /// Damaged files that were set aside, for the same reason.
+    pub set_aside: u64,
+}
+
 /// One entry, as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEntry {
@@ -185,6 +209,32 @@ impl FixLog {
                 debug_assert_eq!(partition, 0, "the embedded log has one partition");
                 file.read(after, limit).await
             }
+        }
+    }
+
+    /// Erases entries of a driver, each by its fate, and with `whole` the driver's checkpoint too. What is damaged goes with it, whoever's it was. Bytes
+    /// of it may be left in the files until [`Self::scrub`].
+    ///
+    /// # Errors
+    /// [`FixLogError::Storage`]: some of it may be there still. Erase again.
+    pub async fn erase(
+        &self,
+        driver: u128,
+        whole: bool,
+        fate: impl Fn(&Bytes) -> Fate + Send + Sync,
+    ) -> Result<Erased, FixLogError> {
+        match self {
+            Self::Embedded(file) => file.erase(driver, whole, fate).await,
+        }
+    }
+
+    /// Leaves no byte of what was erased. While it runs, appends wait, or are refused for the moment.
+    ///
+    /// # Errors
+    /// [`FixLogError::Storage`]: scrub again.
+    pub async fn scrub(&self) -> Result<(), FixLogError> {
+        match self {
+            Self::Embedded(file) => file.scrub().await,
         }
     }
 

@@ -16,11 +16,11 @@ use std::path::PathBuf;
 pub use embedded::OpenError;
 pub use fields::{Fields, Members, Name, Patch};
 pub use fixlog::{
-    Checkpoint, DamagedRecord, Entry, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry,
-    KeptRecord, RecordPage,
+    Checkpoint, DamagedRecord, Entry, Erased, Fate, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded,
+    KeptEntry, KeptRecord, RecordPage,
 };
 pub use leases::{Held, Lease, Leases};
-pub use logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart, Logs};
+pub use logs::{Append, Appended, ErasedEvents, LogError, LogEvent, LogPage, LogStart, Logs};
 pub use topics::{Event, EventKind, Fence, PublishError, Publisher, Snapshot, StateTopics, Subscriber};
 
 /// Where and how large the embedded bus may be.

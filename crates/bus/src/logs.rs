@@ -76,6 +76,15 @@ pub struct LogPage {
 #[error("the log is not available: {0}")]
 pub struct LogError(#[from] pub(crate) sqlx::Error);
 
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErasedEvents {
+    /// Events that are gone.
+    pub deleted: u64,
+    /// Events that go on without the text.
+    pub redacted: u64,
+}
+
 /// The log topics of a bus. Cheap to clone.
 #[derive(Clone)]
 pub enum Logs {
@@ -119,6 +128,27 @@ impl Logs {
     pub async fn tail(&self, topic: &str) -> watch::Receiver<u64> {
         match self {
             Self::Embedded(file) => file.tail(topic),
+        }
+    }
+
+    /// Erases what names `text` (an id, which no other text contains): events of topics that begin with `kept` go on without it, `null` in its
+    /// place; others are deleted. Bytes may be left in the file until [`Self::scrub`].
+    ///
+    /// # Errors
+    /// [`LogError`]: some of it may be there still. Erase again.
+    pub async fn erase(&self, text: &str, kept: Option<&str>) -> Result<ErasedEvents, LogError> {
+        match self {
+            Self::Embedded(file) => file.erase(text, kept).await,
+        }
+    }
+
+    /// Leaves no byte of what was erased. While it runs, appends wait.
+    ///
+    /// # Errors
+    /// [`LogError`]: scrub again.
+    pub async fn scrub(&self) -> Result<(), LogError> {
+        match self {
+            Self::Embedded(file) => file.scrub().await,
         }
     }
 

@@ -122,6 +122,13 @@ impl StateTopics {
         }
     }
 
+    /// Ends a topic for everybody who listens and leaves nothing of it, no tombstone either: what it told about is erased.
+    pub async fn erase(&self, topic: &str) {
+        match self {
+            Self::Embedded(topics) => topics.erase(topic),
+        }
+    }
+
     /// The state at this moment; `None` if there is no such topic.
     pub async fn read(&self, topic: &str) -> Option<Snapshot> {
         match self {

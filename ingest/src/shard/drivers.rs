@@ -104,7 +104,7 @@ impl Shard {
     async fn load(self: &Rc<Self>, driver: DriverId) -> Result<(), Refused> {
         let bus = &self.house.bus;
         let topic = Topic::Plan(driver.into()).to_string();
-        let Some(plan) = bus.topics.read(&topic).await else {
+        let Some(plan) = bus.topics.read(&topic).await.filter(|plan| !plan.ended) else {
             return Err(if bus.topics.is_ready(&["api"]) { Refused::Unknown } else { Refused::NotReady });
         };
         let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
@@ -128,7 +128,7 @@ impl Shard {
         let bus = &self.house.bus;
         let topic = Topic::Plan(driver.into()).to_string();
         // A driver whose record is gone has nothing to come back to.
-        let Some(plan) = bus.topics.read(&topic).await else { return };
+        let Some(plan) = bus.topics.read(&topic).await.filter(|plan| !plan.ended) else { return };
         let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
         self.revive(driver, lease, checkpoint, messages, &plan.members);
     }
@@ -199,7 +199,9 @@ impl Shard {
                 members.apply(&patch);
                 state.plan_changed(driver, &members, now);
             }
-            EventKind::Absent | EventKind::End(_) => {}
+            // The record of the driver is erased, and so is all that is known of it here.
+            EventKind::End(_) => state.erase(driver),
+            EventKind::Absent => {}
         }
     }
 
@@ -290,6 +292,9 @@ impl State {
         tracked.changed = true;
         let aboard: Vec<TripId> = tracked.tracker.trips().map(|trip| trip.id).collect();
         tracked.views.retain(|views| aboard.contains(&views.trip));
+        // Of a trip that is over or somebody else's, no phase is heeded any more.
+        let names: SmallVec<[String; 2]> = aboard.iter().map(|trip| ids::Trip::from(*trip).to_string()).collect();
+        tracked.phases.retain(|phase| names.contains(&phase.trip));
         let mut joined = false;
         for trip in aboard {
             if tracked.views.iter().all(|views| views.trip != trip) {
@@ -372,12 +377,21 @@ impl State {
 
     /// Drops a driver whom another node owns, or nobody needs.
     fn forget(&mut self, driver: DriverId) {
+        self.drop_driver(driver, CloseCode::Replaced);
+    }
+
+    /// Drops a driver whose data are erased. What of it waits for the disk is refused there: its lease was taken.
+    fn erase(&mut self, driver: DriverId) {
+        self.drop_driver(driver, CloseCode::Revoked);
+    }
+
+    fn drop_driver(&mut self, driver: DriverId, code: CloseCode) {
         self.leave_map(driver);
         let Some(tracked) = self.drivers.remove(&driver) else { return };
         self.plan_tags.remove(&tracked.tag);
         self.wants.push(Want::Forget(Topic::Plan(driver.into()).to_string()));
         if let Some(conn) = tracked.conn {
-            self.close(conn, CloseCode::Replaced, None);
+            self.close(conn, code, None);
         }
     }
 

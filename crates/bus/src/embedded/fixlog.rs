@@ -19,7 +19,8 @@ use super::OpenError;
 use super::leases::LeaseTable;
 use super::sqlite::{self, Pools};
 use crate::fixlog::{
-    DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry, KeptRecord, RecordPage,
+    DamagedRecord, Entry, Erased, Fate, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry, KeptRecord,
+    RecordPage,
 };
 
 const SCHEMA: &str = "
@@ -34,11 +35,21 @@ const CROWDED: f64 = 0.75;
 /// but none younger than this, which trackers may still want to judge again.
 const CROWDED_KEEP_MS: i64 = 3_600_000;
 
+/// Between the name of a file that was set aside and when it was.
+const SET_ASIDE: &str = ".damaged-";
+
+/// Bytes of an entry beside the writer's own.
+const HEAD_BYTES: usize = 20;
+
+/// Records looked through in one transaction when something is erased.
+const ERASED_AT_ONCE: usize = 64;
+
 /// Bytes of write-ahead log after which it is folded in: the page cache holds this much with ease.
 const WAL_BYTES: u64 = 8 << 20;
 
 /// The file and its bounds.
 pub struct FixFile {
+    path: PathBuf,
     pools: Arc<Pools>,
     limits: FixLogLimits,
     leases: Arc<LeaseTable>,
@@ -100,6 +111,7 @@ impl FixFile {
             .await
             .map_err(failed)?;
         Ok(Self {
+            path: path.to_owned(),
             generation: generation as u64,
             droppable: AtomicU64::new(if limits.fold_first { 0 } else { u64::MAX }),
             appended: Notify::new(),
@@ -216,6 +228,79 @@ impl FixFile {
         }
     }
 
+    /// Record by record, some at a time, so that a flush never waits long for the writer.
+    pub(crate) async fn erase(
+        &self,
+        driver: u128,
+        whole: bool,
+        fate: impl Fn(&Bytes) -> Fate,
+    ) -> Result<Erased, FixLogError> {
+        let (mut erased, mut after) = (Erased { set_aside: self.delete_set_aside(), ..Erased::default() }, 0);
+        loop {
+            let page = self.read(after, ERASED_AT_ONCE).await?;
+            let Some(last) = page.records.last() else { break };
+            after = last.number;
+            let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            let mut shrunk = 0;
+            for record in page.records {
+                let number = record.number as i64;
+                let Ok(entries) = record.entries else {
+                    let bytes: Option<i64> =
+                        sqlx::query_scalar("DELETE FROM record WHERE number = $1 RETURNING LENGTH(body)")
+                            .bind(number)
+                            .fetch_optional(&mut *write)
+                            .await?;
+                    shrunk += bytes.unwrap_or(0);
+                    erased.damaged += 1;
+                    continue;
+                };
+                let before: usize = entries.iter().map(|entry| HEAD_BYTES + entry.bytes.len()).sum();
+                let (left, gone) = without(entries, driver, &fate);
+                if gone == 0 {
+                    continue;
+                }
+                let body = encode(&left, &[]);
+                shrunk += before as i64 - body.len() as i64;
+                erased.entries += gone;
+                sqlx::query("UPDATE record SET crc = $2, body = $3 WHERE number = $1")
+                    .bind(number)
+                    .bind(i64::from(crc32fast::hash(&body)))
+                    .bind(body)
+                    .execute(&mut *write)
+                    .await?;
+            }
+            write.commit().await?;
+            self.bytes.fetch_sub(shrunk.max(0) as u64, Ordering::Relaxed);
+        }
+        if whole {
+            let done = sqlx::query("DELETE FROM checkpoint WHERE driver = $1")
+                .bind(&driver.to_be_bytes()[..])
+                .execute(&self.pools.write)
+                .await?;
+            erased.checkpoints = done.rows_affected();
+        }
+        Ok(erased)
+    }
+
+    pub(crate) async fn scrub(&self) -> Result<(), FixLogError> {
+        Ok(self.pools.scrub().await?)
+    }
+
+    /// Files that were set aside because of damage: nobody can tell whose data are in them.
+    fn delete_set_aside(&self) -> u64 {
+        let deleted = set_aside_files(&self.path).into_iter().filter(|file| match std::fs::remove_file(file) {
+            Ok(()) => {
+                tracing::warn!(file = %file.display(), "a damaged fix log that was set aside is deleted with what is erased");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, file = %file.display(), "a damaged fix log that was set aside cannot be deleted");
+                false
+            }
+        });
+        deleted.count() as u64
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -256,6 +341,34 @@ fn is_damage(error: &sqlx::Error) -> bool {
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
 }
 
+/// The files beside the log that were set aside, companions included.
+fn set_aside_files(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let aside = format!("{name}{SET_ASIDE}");
+    let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&aside)));
+    ours.map(|entry| entry.path()).collect()
+}
+
+/// The entries of a record without what is erased, and how many of them that touched.
+fn without(entries: Vec<KeptEntry>, driver: u128, fate: &impl Fn(&Bytes) -> Fate) -> (Vec<Entry>, u64) {
+    let (mut left, mut gone) = (Vec::with_capacity(entries.len()), 0);
+    for entry in entries {
+        let kept = |bytes| Entry { driver: entry.driver, lease: 0, bytes };
+        match if entry.driver == driver { fate(&entry.bytes) } else { Fate::Stays } {
+            Fate::Stays => left.push(kept(entry.bytes.clone())),
+            Fate::Goes => gone += 1,
+            Fate::Becomes(bytes) => {
+                gone += 1;
+                left.push(kept(bytes));
+            }
+        }
+    }
+    (left, gone)
+}
+
 /// Renames a database with its companions; nothing of it is deleted.
 fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
     let with = |path: &Path, end: &str| {
@@ -263,7 +376,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
         name.push(end);
         PathBuf::from(name)
     };
-    let aside = with(path, &format!(".damaged-{}", crate::now_ms()));
+    let aside = with(path, &format!("{SET_ASIDE}{}", crate::now_ms()));
     for companion in ["", "-wal", "-shm"] {
         match std::fs::rename(with(path, companion), with(&aside, companion)) {
             Err(error) if companion.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
@@ -277,7 +390,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
 
 /// driver (16) · length (4) · bytes, for each entry; little endian.
 fn encode(entries: &[Entry], refused: &[usize]) -> Vec<u8> {
-    let size = entries.iter().map(|entry| 20 + entry.bytes.len()).sum();
+    let size = entries.iter().map(|entry| HEAD_BYTES + entry.bytes.len()).sum();
     let mut body = Vec::with_capacity(size);
     let mut refused = refused.iter().peekable();
     for (place, entry) in entries.iter().enumerate() {

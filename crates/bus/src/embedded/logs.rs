@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::OpenError;
 use super::sqlite::{self, Pools};
-use crate::logs::{Append, Appended, LogError, LogEvent, LogPage, LogStart};
+use crate::logs::{Append, Appended, ErasedEvents, LogError, LogEvent, LogPage, LogStart};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
@@ -168,6 +168,52 @@ impl LogFile {
         Ok(())
     }
 
+    /// Some events at a time, so that an append never waits long for the writer.
+    pub(crate) async fn erase(&self, text: &str, kept: Option<&str>) -> Result<ErasedEvents, LogError> {
+        let mut erased = ErasedEvents::default();
+        loop {
+            let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            let rows: Vec<(String, i64, Vec<u8>)> = sqlx::query_as(
+                "SELECT topic, id, payload FROM event
+                 WHERE instr(payload, CAST($1 AS BLOB)) > 0 OR instr(event_id, $1) > 0 LIMIT 500",
+            )
+            .bind(text)
+            .fetch_all(&mut *write)
+            .await?;
+            sqlx::query("DELETE FROM entity WHERE entity = $1").bind(text).execute(&mut *write).await?;
+            for (topic, id, payload) in &rows {
+                let redacted = kept.filter(|kept| topic.starts_with(kept)).and_then(|_| redact(payload, text));
+                match redacted {
+                    Some(payload) => {
+                        sqlx::query("UPDATE event SET payload = $3 WHERE topic = $1 AND id = $2")
+                            .bind(topic)
+                            .bind(id)
+                            .bind(payload)
+                            .execute(&mut *write)
+                            .await?;
+                        erased.redacted += 1;
+                    }
+                    None => {
+                        sqlx::query("DELETE FROM event WHERE topic = $1 AND id = $2")
+                            .bind(topic)
+                            .bind(id)
+                            .execute(&mut *write)
+                            .await?;
+                        erased.deleted += 1;
+                    }
+                }
+            }
+            write.commit().await?;
+            if rows.is_empty() {
+                return Ok(erased);
+            }
+        }
+    }
+
+    pub(crate) async fn scrub(&self) -> Result<(), LogError> {
+        Ok(self.pools.scrub().await?)
+    }
+
     pub(crate) async fn close(&self) {
         self.pools.close().await;
     }
@@ -183,6 +229,13 @@ impl LogFile {
             });
         }
     }
+}
+
+/// JSON with `null` in the place of a text; `None` if the text stands in it in another way.
+fn redact(payload: &[u8], text: &str) -> Option<Vec<u8>> {
+    let payload = std::str::from_utf8(payload).ok()?;
+    let redacted = payload.replace(&format!("\"{text}\""), "null");
+    (!redacted.contains(text)).then(|| redacted.into_bytes())
 }
 
 /// Appends within a write, unless the entity has had this number.

@@ -132,6 +132,20 @@ impl Topics {
         })
     }
 
+    pub(crate) fn erase(&self, name: &str) {
+        let removed = self.part(name).write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let Some(topic) = removed else { return };
+        let mut state = lock(&topic.state);
+        state.gone = true;
+        state.members = Members::default();
+        state.seq += 1;
+        let listeners = std::mem::take(&mut state.listeners);
+        let last = Snapshot { ended: true, ..self.snapshot(&state) };
+        for listener in listeners {
+            listener.queue.push_end(Event { tag: listener.tag, kind: EventKind::End(last.clone()) });
+        }
+    }
+
     pub(crate) fn read(&self, name: &str) -> Option<Snapshot> {
         let topic = self.find(name)?;
         let state = lock(&topic.state);
