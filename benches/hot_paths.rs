@@ -132,6 +132,7 @@ fn publish(criterion: &mut Criterion) {
         dir: folder.path().to_owned(),
         fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 1 << 20, fold_first: false },
         log_events_max: 1000,
+        log_keep_ms: i64::MAX,
     };
     let bus = runtime.block_on(Bus::embedded(config)).expect("a bus");
     let mut group = criterion.benchmark_group("publish");

@@ -128,7 +128,9 @@ pub struct Trips {
     pub ended_keep_s: u32,
     pub arrivals_keep_days: u32,
     pub tracks_keep_days: u32,
+    pub records_keep_days: u32,
     pub log_events_max: u32,
+    pub log_keep_days: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -227,7 +229,14 @@ impl Default for Fanout {
 
 impl Default for Trips {
     fn default() -> Self {
-        Self { ended_keep_s: 3600, arrivals_keep_days: 90, tracks_keep_days: 60, log_events_max: 100_000 }
+        Self {
+            ended_keep_s: 3600,
+            arrivals_keep_days: 90,
+            tracks_keep_days: 60,
+            records_keep_days: 365,
+            log_events_max: 100_000,
+            log_keep_days: 60,
+        }
     }
 }
 
@@ -322,6 +331,8 @@ pub const KEYS: &[(&str, &str)] = &[
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.arrivals_keep_days", "It is remembered for this long how well arrivals were foreseen, days. 1 to 3650."),
     ("trips.tracks_keep_days", "Where a trip's driver was is kept for this long, days. 1 to 3650."),
+    ("trips.records_keep_days", "Records of trips are kept for this long after their end, days. 1 to 3650."),
+    ("trips.log_keep_days", "Events of a log are kept for this long, days. 1 to 3650."),
     ("trips.log_events_max", "Most events kept of one log (of a store, of phases). 100 to 100000000."),
     (
         "roads.files",
@@ -406,7 +417,7 @@ impl Config {
         self.tls_files()?;
         self.quic_listen()?;
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 30] = [
+        let whole: [(&str, u32, u32, u32); 32] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("quic.connections_max", self.quic.connections_max, 1, 1_000_000),
@@ -424,6 +435,8 @@ impl Config {
             ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
             ("roads.renew_s", self.roads.renew_s, 5, 600),
             ("trips.arrivals_keep_days", self.trips.arrivals_keep_days, 1, 3650),
+            ("trips.records_keep_days", self.trips.records_keep_days, 1, 3650),
+            ("trips.log_keep_days", self.trips.log_keep_days, 1, 3650),
             ("trips.tracks_keep_days", self.trips.tracks_keep_days, 1, 3650),
             ("fix_log.keep_hours", self.fix_log.keep_hours, 1, 8760),
             ("fix_log.mib_max", self.fix_log.mib_max, 1, 1_048_576),
@@ -573,6 +586,7 @@ impl Config {
             basemap_style_url: some(&self.pages.basemap_style_url),
             arrivals_keep_ms: i64::from(self.trips.arrivals_keep_days) * 86_400_000,
             tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
+            records_keep_ms: i64::from(self.trips.records_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
         }
     }
@@ -604,6 +618,7 @@ impl Config {
                 fold_first: true,
             },
             log_events_max: u64::from(self.trips.log_events_max),
+            log_keep_ms: i64::from(self.trips.log_keep_days) * 86_400_000,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What was acked becomes history: the fix log is folded into the tracks of trips, and both are forgotten in time.
+//! What was acked becomes history: the fix log is folded into the tracks of trips.
 //!
 //! A record is folded once: where reading goes on is moved in the same transaction as the tracks. Only then may the log drop it. A fix
 //! belongs to each trip that its driver had when it was taken, also if it comes hours after the trip is over; others are kept in no track.
@@ -20,15 +20,9 @@ use crate::records::{assignment, trip};
 const BATCH: usize = 32;
 /// Between two batches while the log is young: fewer chunks are written twice, and nobody asks for history of this very second.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Between two looks for what is past its time.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 /// Folds until told to stop.
-pub async fn run(house: &House, stop: watch::Receiver<bool>) {
-    tokio::join!(fold(house, stop.clone()), forget(house, stop));
-}
-
-async fn fold(house: &House, mut stop: watch::Receiver<bool>) {
+pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
     loop {
         let (mut more, began) = (false, Instant::now());
         for partition in 0..house.bus.fixes.partitions() {
@@ -117,29 +111,4 @@ fn by_driver(records: &[KeptRecord]) -> BTreeMap<u128, Vec<KeptFix>> {
         }
     }
     drivers
-}
-
-/// Tracks past their time go, in small steps.
-async fn forget(house: &House, mut stop: watch::Receiver<bool>) {
-    loop {
-        if let Err(error) = forget_once(house).await {
-            tracing::warn!(%error, "old tracks could not be forgotten; trying again later");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(FORGET_EVERY) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-async fn forget_once(house: &House) -> Result<(), DatabaseError> {
-    let until_ms = wayfare_bus::now_ms() - house.config.tracks_keep_ms;
-    loop {
-        let mut write = house.db.write().await?;
-        let more = track::forget(&mut write, until_ms).await?;
-        write.commit().await?;
-        if !more {
-            return Ok(());
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod project;
 mod quarantine;
 mod records;
 mod relay;
+mod retention;
 mod route_json;
 mod routes;
 
@@ -60,6 +61,8 @@ pub struct ApiConfig {
     pub arrivals_keep_ms: i64,
     /// How long tracks of trips are kept, milliseconds.
     pub tracks_keep_ms: i64,
+    /// How long records of trips are kept after their end, milliseconds.
+    pub records_keep_ms: i64,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
 }
@@ -130,9 +133,10 @@ impl Api {
         let following = nearby::run(bus, town, stop.clone());
         let (aside, remembering) =
             (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let forgetting = retention::run(&self.house, stop.clone());
         let erasing = erasure::run(&self.house, stop.clone());
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside, erasing);
+        tokio::join!(telling, folding, following, remembering, aside, erasing, forgetting);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

@@ -258,7 +258,9 @@ mod tests {
 
     async fn bus(dir: &tempfile::TempDir) -> Bus {
         let fix_log = FixLogLimits { keep_ms: 1000, bytes_max: 1 << 16, fold_first: false };
-        Bus::embedded(EmbeddedConfig { dir: dir.path().to_owned(), fix_log, log_events_max: 10 }).await.unwrap()
+        Bus::embedded(EmbeddedConfig { dir: dir.path().to_owned(), fix_log, log_events_max: 10, log_keep_ms: i64::MAX })
+            .await
+            .unwrap()
     }
 
     async fn tell(bus: &Bus, topic: &str, driver: u128, lat: Option<f64>, t_ms: i64) {

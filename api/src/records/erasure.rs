@@ -106,7 +106,7 @@ pub async fn next(db: &Database) -> Result<Option<(Erasure, Option<String>)>, Da
         sqlx::query_as("SELECT doc, subject FROM erasure WHERE state <> 'done' ORDER BY created_ms, id LIMIT 1")
             .fetch_optional(db.read())
             .await?;
-    Ok(row.map(|(doc, subject)| Ok::<_, DatabaseError>((serde_json::from_str(&doc)?, subject))).transpose()?)
+    row.map(|(doc, subject)| Ok((serde_json::from_str(&doc)?, subject))).transpose()
 }
 
 /// One of them.

@@ -32,6 +32,8 @@ pub struct EmbeddedConfig {
     pub fix_log: FixLogLimits,
     /// Most events kept of one log topic; older ones are dropped, and their readers told by a reset.
     pub log_events_max: u64,
+    /// Events older than this are dropped in the same way, milliseconds.
+    pub log_keep_ms: i64,
 }
 
 /// All four interfaces of one corridor. Cheap to clone.

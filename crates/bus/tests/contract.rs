@@ -29,6 +29,7 @@ impl Embedded {
             dir: dir.path().to_owned(),
             fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 64 * 1024, fold_first: false },
             log_events_max: 10,
+            log_keep_ms: i64::MAX,
         };
         let bus = Bus::embedded(config).await.expect("a fresh folder opens");
         Self { dir, bus }

@@ -30,6 +30,11 @@ CREATE TABLE IF NOT EXISTS checkpoint (driver BLOB PRIMARY KEY, number BIGINT NO
 CREATE TABLE IF NOT EXISTS about (generation BIGINT NOT NULL);
 ";
 
+const AGE: &str = "ALTER TABLE checkpoint ADD COLUMN at_ms BIGINT NOT NULL DEFAULT 0";
+
+/// Checkpoints are kept for this long after the last: a fix that comes later than a week is refused anyway, so there is nothing to recognise.
+const CHECKPOINTS_KEEP_MS: i64 = 8 * 86_400_000;
+
 /// Beyond this share of its bytes the log drops folded records before their time,
 const CROWDED: f64 = 0.75;
 /// but none younger than this, which trackers may still want to judge again.
@@ -99,6 +104,10 @@ impl FixFile {
     pub(super) async fn open(path: &Path, limits: FixLogLimits, leases: Arc<LeaseTable>) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Database { path: path.display().to_string(), source };
         let pools = sqlite::open(path, SCHEMA, true).await?;
+        if sqlite::add_column(&pools, AGE, "checkpoint", "at_ms").await.map_err(failed)? {
+            let write = sqlx::query("UPDATE checkpoint SET at_ms = $1").bind(crate::now_ms());
+            write.execute(&pools.write).await.map_err(failed)?;
+        }
         sqlx::query("INSERT INTO about (generation) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM about)")
             .bind(crate::now_ms())
             .execute(&pools.write)
@@ -144,12 +153,13 @@ impl FixFile {
                 .await?;
         for checkpoint in flush.checkpoints.iter().filter(|kept| !stale(kept.driver, kept.lease)) {
             sqlx::query(
-                "INSERT INTO checkpoint (driver, number, body) VALUES ($1, $2, $3)
-                 ON CONFLICT (driver) DO UPDATE SET number = excluded.number, body = excluded.body",
+                "INSERT INTO checkpoint (driver, number, body, at_ms) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (driver) DO UPDATE SET number = excluded.number, body = excluded.body, at_ms = excluded.at_ms",
             )
             .bind(&checkpoint.driver.to_be_bytes()[..])
             .bind(number)
             .bind(&checkpoint.bytes[..])
+            .bind(flush.at_ms)
             .execute(&mut *write)
             .await?;
         }
@@ -206,11 +216,26 @@ impl FixFile {
         if let Err(error) = self.try_trim(now_ms - keep_ms).await {
             tracing::warn!(%error, "old records could not be dropped; trying again later");
         }
+        self.forget_set_aside(Duration::from_millis(self.limits.keep_ms.max(0) as u64));
         metrics::gauge!("wayfare_fixlog_bytes").set(self.bytes.load(Ordering::Relaxed) as f64);
+    }
+
+    /// What was set aside is kept no longer than what is served.
+    fn forget_set_aside(&self, keep: Duration) {
+        for file in set_aside_files(&self.path) {
+            let age = std::fs::metadata(&file).and_then(|about| about.modified()).map(|modified| modified.elapsed());
+            if matches!(age, Ok(Ok(age)) if age > keep) && std::fs::remove_file(&file).is_ok() {
+                tracing::info!(file = %file.display(), "a damaged fix log that was set aside is past its time");
+            }
+        }
     }
 
     /// In small steps, so that a flush never waits long for the writer.
     async fn try_trim(&self, oldest_ms: i64) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM checkpoint WHERE at_ms < $1")
+            .bind(crate::now_ms() - CHECKPOINTS_KEEP_MS)
+            .execute(&self.pools.write)
+            .await?;
         let droppable = i64::try_from(self.droppable.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         loop {
             let dropped: Vec<i64> = sqlx::query_scalar(
@@ -424,6 +449,7 @@ fn decode(mut body: Bytes) -> Option<Vec<KeptEntry>> {
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
+    use crate::fixlog::Checkpoint;
     use proptest::prelude::*;
 
     proptest! {
@@ -474,6 +500,55 @@ mod tests {
         file.folded(Folded { generation: file.generation(), number: 2 });
         file.trim().await;
         assert_eq!(numbers(&file).await, [3]);
+    }
+
+    #[tokio::test]
+    async fn checkpoints_of_drivers_long_gone_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = open(&folder.path().join("fixes.sqlite")).await;
+        let now_ms = crate::now_ms();
+        for (driver, age_ms) in [(1, CHECKPOINTS_KEEP_MS + 60_000), (2, CHECKPOINTS_KEEP_MS - 60_000)] {
+            let checkpoint = Checkpoint { driver, lease: 0, bytes: Bytes::from_static(b"x") };
+            let flush = Flush { at_ms: now_ms - age_ms, entries: Vec::new(), checkpoints: vec![checkpoint] };
+            file.append(&flush).await.unwrap();
+        }
+        file.trim().await;
+        let left: Vec<u128> = file.checkpoints().await.unwrap().iter().map(|(driver, ..)| *driver).collect();
+        assert_eq!(left, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_driver_is_erased_with_everything_that_nobody_can_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fixes.sqlite");
+        let file = open(&path).await;
+        let now_ms = crate::now_ms();
+        let entry = |driver, bytes: &'static [u8]| Entry { driver, lease: 0, bytes: bytes.into() };
+        for _ in 0..100 {
+            let entries = vec![entry(1, b"secret of one"), entry(2, b"of two"), entry(1, b"stays of one")];
+            let checkpoint = |driver| Checkpoint { driver, lease: 0, bytes: Bytes::from_static(b"secret state") };
+            file.append(&Flush { at_ms: now_ms, entries, checkpoints: vec![checkpoint(1)] }).await.unwrap();
+        }
+        sqlx::query("UPDATE record SET crc = 7 WHERE number = 50").execute(&file.pools.write).await.unwrap();
+        let fate =
+            |bytes: &Bytes| if bytes.starts_with(b"secret") { Fate::Becomes("rest".into()) } else { Fate::Stays };
+        let erased = file.erase(1, true, fate).await.unwrap();
+        assert_eq!(erased, Erased { entries: 99, checkpoints: 1, damaged: 1, set_aside: 0 });
+        file.scrub().await.unwrap();
+        let records = file.read(0, 200).await.unwrap().records;
+        assert_eq!(records.len(), 99);
+        for record in records {
+            let bytes: Vec<Bytes> = record.entries.unwrap().into_iter().map(|entry| entry.bytes).collect();
+            assert_eq!(bytes, ["rest", "of two", "stays of one"]);
+        }
+        let held = file.bytes.load(Ordering::Relaxed);
+        assert_eq!(held, 99 * (3 * HEAD_BYTES as u64 + 4 + 6 + 12), "its size is known");
+        for end in ["", "-wal"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(end);
+            let bytes = std::fs::read(&name).unwrap();
+            assert!(bytes.windows(6).all(|window| window != b"secret"), "{}", name.display());
+        }
     }
 
     /// Writes over the file: a record's bytes, the first page, all of it, or a page in the middle.

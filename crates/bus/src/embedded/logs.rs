@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -19,18 +20,33 @@ CREATE TABLE IF NOT EXISTS entity (topic TEXT NOT NULL, entity TEXT NOT NULL, nu
 CREATE TABLE IF NOT EXISTS event (topic TEXT NOT NULL, id BIGINT NOT NULL, event_id TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (topic, id)) WITHOUT ROWID;
 ";
 
+const AGE: &str = "ALTER TABLE event ADD COLUMN at_ms BIGINT NOT NULL DEFAULT 0";
+
+/// Between two looks for events that are too old.
+const AGED_EVERY: Duration = Duration::from_secs(60);
+
 /// The file, and who waits for its topics.
 pub struct LogFile {
     pools: Pools,
     generation: u64,
     events_max: u64,
+    keep_ms: i64,
+    /// When it was last looked for old events.
+    aged: Mutex<Option<Instant>>,
     tails: Mutex<AHashMap<Box<str>, watch::Sender<u64>>>,
 }
 
 impl LogFile {
-    pub(super) async fn open(path: &Path, events_max: u64) -> Result<Self, OpenError> {
+    pub(super) async fn open(path: &Path, events_max: u64, keep_ms: i64) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Database { path: path.display().to_string(), source };
         let pools = sqlite::open(path, SCHEMA, false).await?;
-        let file = Self { pools, generation: 0, events_max: events_max.max(1), tails: Mutex::default() };
+        if sqlite::add_column(&pools, AGE, "event", "at_ms").await.map_err(failed)? {
+            // Of events from before that nobody knows how old they are.
+            let write = sqlx::query("UPDATE event SET at_ms = $1").bind(crate::now_ms());
+            write.execute(&pools.write).await.map_err(failed)?;
+        }
+        let (aged, tails) = (Mutex::default(), Mutex::default());
+        let file = Self { pools, generation: 0, events_max: events_max.max(1), keep_ms, aged, tails };
         // The generation is the file's birth: a new file starts its ids anew.
         let generation = file.meta("generation", crate::now_ms() as u64, false).await;
         let generation =
@@ -145,7 +161,38 @@ impl LogFile {
         }
     }
 
+    /// Drops events that are too old, once a minute.
+    async fn trim_aged(&self) -> Result<(), sqlx::Error> {
+        {
+            let mut aged = self.aged.lock().unwrap_or_else(PoisonError::into_inner);
+            if aged.is_some_and(|aged| aged.elapsed() < AGED_EVERY) {
+                return Ok(());
+            }
+            *aged = Some(Instant::now());
+        }
+        let until_ms = crate::now_ms().saturating_sub(self.keep_ms);
+        let topics: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM topic WHERE (SELECT at_ms FROM event WHERE topic = name ORDER BY id LIMIT 1) < $1",
+        )
+        .bind(until_ms)
+        .fetch_all(&self.pools.read)
+        .await?;
+        for topic in topics {
+            let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(id) FROM event WHERE topic = $1 AND at_ms < $2")
+                .bind(&topic)
+                .bind(until_ms)
+                .fetch_one(&mut *write)
+                .await?;
+            let Some(newest) = newest else { continue };
+            drop_until(&mut write, &topic, newest + 1).await?;
+            write.commit().await?;
+        }
+        Ok(())
+    }
+
     async fn try_trim(&self) -> Result<(), sqlx::Error> {
+        self.trim_aged().await?;
         let full: Vec<(String, i64)> = sqlx::query_as("SELECT name, newest FROM topic WHERE newest - oldest >= $1")
             .bind(self.events_max as i64)
             .fetch_all(&self.pools.read)
@@ -153,16 +200,7 @@ impl LogFile {
         for (topic, newest) in full {
             let oldest = newest - self.events_max as i64 + 1;
             let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query("DELETE FROM event WHERE topic = $1 AND id < $2")
-                .bind(&topic)
-                .bind(oldest)
-                .execute(&mut *write)
-                .await?;
-            sqlx::query("UPDATE topic SET oldest = $2 WHERE name = $1")
-                .bind(&topic)
-                .bind(oldest)
-                .execute(&mut *write)
-                .await?;
+            drop_until(&mut write, &topic, oldest).await?;
             write.commit().await?;
         }
         Ok(())
@@ -231,6 +269,16 @@ impl LogFile {
     }
 }
 
+/// Drops the events of a topic before `oldest`.
+async fn drop_until(write: &mut SqliteConnection, topic: &str, oldest: i64) -> Result<(), sqlx::Error> {
+    for statement in
+        ["DELETE FROM event WHERE topic = $1 AND id < $2", "UPDATE topic SET oldest = MAX(oldest, $2) WHERE name = $1"]
+    {
+        sqlx::query(statement).bind(topic).bind(oldest).execute(&mut *write).await?;
+    }
+    Ok(())
+}
+
 /// JSON with `null` in the place of a text; `None` if the text stands in it in another way.
 fn redact(payload: &[u8], text: &str) -> Option<Vec<u8>> {
     let payload = std::str::from_utf8(payload).ok()?;
@@ -255,11 +303,12 @@ async fn append_in(write: &mut SqliteConnection, topic: &str, event: &Append<'_>
     .bind(topic)
     .fetch_one(&mut *write)
     .await?;
-    sqlx::query("INSERT INTO event (topic, id, event_id, payload) VALUES ($1, $2, $3, $4)")
+    sqlx::query("INSERT INTO event (topic, id, event_id, payload, at_ms) VALUES ($1, $2, $3, $4, $5)")
         .bind(topic)
         .bind(id)
         .bind(event.event_id)
         .bind(event.payload)
+        .bind(crate::now_ms())
         .execute(&mut *write)
         .await?;
     sqlx::query(
@@ -272,4 +321,32 @@ async fn append_in(write: &mut SqliteConnection, topic: &str, event: &Append<'_>
     .execute(&mut *write)
     .await?;
     Ok(Appended::At(id as u64))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn events_past_their_age_go_and_their_readers_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LogFile::open(&folder.path().join("bus.sqlite"), 1_000, 60_000).await.unwrap();
+        let append = async |number: u64| {
+            let event_id = number.to_string();
+            file.append("t", Append { entity: "e", number, event_id: &event_id, payload: b"{}" }).await.unwrap();
+        };
+        for number in 1..=3 {
+            append(number).await;
+        }
+        let old = "UPDATE event SET at_ms = at_ms - 61000";
+        sqlx::raw_sql(old).execute(&file.pools.write).await.unwrap();
+        append(4).await;
+        file.trim().await;
+        let page = file.read("t", LogStart::Oldest, 10).await.unwrap();
+        assert_eq!(page.events.iter().map(|event| event.id).collect::<Vec<_>>(), [4]);
+        let generation = page.generation;
+        assert!(file.read("t", LogStart::After { generation, id: 1 }, 10).await.unwrap().reset);
+        assert!(!file.read("t", LogStart::After { generation, id: 3 }, 10).await.unwrap().reset);
+    }
 }

@@ -41,7 +41,7 @@ pub enum OpenError {
 pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
     std::fs::create_dir_all(&config.dir)
         .map_err(|source| OpenError::Folder { path: config.dir.display().to_string(), source })?;
-    let logs = LogFile::open(&config.dir.join("bus.sqlite"), config.log_events_max).await?;
+    let logs = LogFile::open(&config.dir.join("bus.sqlite"), config.log_events_max, config.log_keep_ms).await?;
     let epoch = logs.next_epoch(now_ms() as u64).await?;
     let leases = Arc::new(LeaseTable::new(epoch));
     let fixes =

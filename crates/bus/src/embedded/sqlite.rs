@@ -42,6 +42,24 @@ async fn try_open(path: &Path, schema: &'static str, checkpoint_by_hand: bool) -
     Ok(Pools { write, read, fold })
 }
 
+/// Adds a column to a table that was made before there was one.
+pub async fn add_column(
+    pools: &Pools,
+    statement: &'static str,
+    table: &str,
+    column: &str,
+) -> Result<bool, sqlx::Error> {
+    let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM pragma_table_info($1) WHERE name = $2")
+        .bind(table)
+        .bind(column)
+        .fetch_one(&pools.write)
+        .await?;
+    if known == 0 {
+        sqlx::raw_sql(statement).execute(&pools.write).await?;
+    }
+    Ok(known == 0)
+}
+
 impl Pools {
     /// Folds the write-ahead log into the file as far as readers and the writer allow, on a connection beside the writer's.
     pub async fn checkpoint(&self) -> Result<(), sqlx::Error> {
