@@ -32,5 +32,6 @@ mod proto;
 mod quic;
 mod rights;
 mod roads;
+mod rows;
 mod secure;
 mod tracks;

@@ -133,3 +133,71 @@ fn matches_and_arrivals_of_real_trips_are_good() {
     check("within 2 min at half way", report.get("second half, at 50 %", "within 2 min"), 0.70..=1.0);
     check("coverage", report.get("all, at 25 %", "coverage of 80 %"), 0.70..=0.90);
 }
+
+/// Seconds between a point and its arrival at the house.
+const TRAVEL_S: i64 = 1;
+
+/// Of so many points, told as they were measured, those that are taken for teleports: trip and place in it.
+fn teleports(trips: &[Trace]) -> (usize, Vec<(usize, usize)>) {
+    use wayfare_engine::{
+        Batch, Effect, Knowledge, LimitsTable, Millis, Plan, RawFix, Reason, Room, Tracker, Vehicle, Verdict, World,
+    };
+    let (limits, knowledge, room) = (LimitsTable::default(), Knowledge::default(), Room::default());
+    let world = World::new(&limits, &knowledge, &room);
+    let (mut all, mut refused) = (0, Vec::new());
+    for (number, trip) in trips.iter().enumerate() {
+        let begin = Millis((trip.points[0].t_s - 60) * 1000);
+        let mut tracker = Tracker::new(begin, Vehicle::Car);
+        let mut effects = Vec::new();
+        tracker.apply_plan(begin, Plan { version: 1, available: true, ..Plan::default() }, &world, &mut effects);
+        for (seq, point) in trip.points.iter().enumerate() {
+            let raw = RawFix {
+                lat_deg: point.place.lat_deg(),
+                lon_deg: point.place.lon_deg(),
+                taken: point.taken(),
+                accuracy_m: Some(5.0),
+                speed_mps: None,
+                heading_deg: None,
+                altitude_m: None,
+                mock: false,
+            };
+            let batch = Batch { session: 1, seq: seq as u64 + 1, sent: None, fixes: &[raw] };
+            tracker.observe(Millis((point.t_s + TRAVEL_S) * 1000), batch, &world, &mut effects);
+        }
+        all += trip.points.len();
+        let judged = effects.iter().filter(|effect| matches!(effect, Effect::Judged { .. }));
+        refused.extend(judged.enumerate().filter_map(|(place, effect)| {
+            let jump =
+                matches!(effect, Effect::Judged { verdict: Verdict::Rejected(Reason::ImplausibleSpeed { .. }), .. });
+            jump.then_some((number, place))
+        }));
+    }
+    (all, refused)
+}
+
+#[test]
+fn real_drives_are_never_taken_for_teleports_and_jumps_always_are() {
+    let real = data("porto-taxi-trips.csv").map(|file| read_trips(&std::fs::read_to_string(file).unwrap()).unwrap());
+    let trips = real.unwrap_or_else(drives);
+    let (all, refused) = teleports(&trips);
+    // Recordings hold glitches of their receivers: a point that no car can have come to from the one before, and left for the next.
+    let limit_mps = f64::from(wayfare_engine::Limits::default().speed_mps);
+    let way_mps = |from: &Point, to: &Point| from.place.distance_m(to.place) / (to.t_s - from.t_s).abs().max(1) as f64;
+    let wrongly = refused.iter().filter(|(trip, place)| {
+        let points = &trips[*trip].points;
+        let drove = |from: usize, to: usize| way_mps(&points[from], &points[to]) <= limit_mps;
+        (*place == 0 || drove(place - 1, *place)) && (place + 1 == points.len() || drove(*place, place + 1))
+    });
+    let wrongly = wrongly.count();
+    println!("{} of {all} points of {} trips are refused, {wrongly} of them wrongly", refused.len(), trips.len());
+    assert!(wrongly * 1000 <= all, "{wrongly} of {all}");
+    // 200 km away within a minute, in the middle of each.
+    let mut jumped: Vec<Trace> = trips.into_iter().filter(|trip| trip.points.len() > 8).take(200).collect();
+    for trip in &mut jumped {
+        let middle = trip.points.len() / 2;
+        trip.points[middle].place = trip.points[middle].place.offset(140_000.0, 140_000.0);
+    }
+    let (_, found) = teleports(&jumped);
+    let missed = (0..jumped.len()).filter(|trip| !found.contains(&(*trip, jumped[*trip].points.len() / 2))).count();
+    assert_eq!(missed, 0, "of {}", jumped.len());
+}
