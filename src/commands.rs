@@ -1,5 +1,6 @@
 //! What the command line can do, a file each.
 
+pub mod audit;
 pub mod demo;
 pub mod eval;
 pub mod fixes;

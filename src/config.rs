@@ -608,6 +608,11 @@ impl Config {
         })
     }
 
+    /// Where the audit trail is.
+    pub fn audit_folder(&self) -> PathBuf {
+        self.data.dir.join("audit")
+    }
+
     /// For the corridor.
     pub fn bus(&self) -> wayfare_bus::EmbeddedConfig {
         wayfare_bus::EmbeddedConfig {

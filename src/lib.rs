@@ -8,6 +8,7 @@ mod cross_origin;
 mod health;
 mod keyring;
 mod pages;
+mod refusals;
 mod tls;
 
 use std::net::SocketAddr;
@@ -46,6 +47,7 @@ pub struct House {
     ingest: Arc<Ingest>,
     fanout: Arc<Fanout>,
     cores: Cores,
+    audit: wayfare_net::audit::Writer,
     stop: watch::Sender<bool>,
     /// The listener, the relay, the sweeper.
     tasks: Vec<JoinHandle<()>>,
@@ -71,6 +73,7 @@ impl House {
         let address = listener.local_addr()?;
         let shown = tls::Shown::read(config)?;
         let bus = Bus::embedded(config.bus()).await?;
+        let audit = wayfare_net::audit::start(&config.audit_folder()).context("the audit trail cannot be opened")?;
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
         let (stop, stopped) = watch::channel(false);
@@ -107,6 +110,7 @@ impl House {
         let secure = tls.is_some();
         tasks.push(tokio::spawn(shown.follow(stopped.clone())));
 
+        let refusals = axum::middleware::from_fn_with_state(Arc::clone(&verifier), refusals::note);
         let health = health::routes(health::Health {
             api: api.clone(),
             bus: bus.clone(),
@@ -122,6 +126,7 @@ impl House {
             .merge(health)
             .merge(extra)
             .fallback(pages::page)
+            .layer(refusals)
             .layer(axum::middleware::from_fn_with_state(origins, cross_origin::answer))
             .layer(axum::middleware::map_response(pages::harden));
         let limits = ServeLimits {
@@ -135,7 +140,7 @@ impl House {
         tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
-        Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, stop, tasks }, first_key))
+        Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, audit, stop, tasks }, first_key))
     }
 
     /// Where it listens.
@@ -170,6 +175,7 @@ impl House {
         self.api.close().await;
         self.bus.close().await;
         drop((self.ingest, self.fanout));
+        let _ = tokio::task::spawn_blocking(move || drop(self.audit)).await;
         // The threads end when their shards have; waiting for them must not block this one.
         let _ = tokio::task::spawn_blocking(move || drop(self.cores)).await;
         tracing::info!("the house is closed");

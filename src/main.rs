@@ -41,6 +41,9 @@ enum Command {
     /// Measure how good arrivals, free-flow times and matches are, on recorded trips.
     #[command(subcommand)]
     Eval(commands::eval::Options),
+    /// Prove that the audit trail is as it was written.
+    #[command(subcommand)]
+    Audit(commands::audit::Options),
     /// Make another service key, if the first was lost. The house may be running.
     Key,
     /// Print a documented sample of the configuration.
@@ -88,6 +91,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(Command::Demo(options)) => commands::demo::run(config, options).await,
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
+            Some(Command::Audit(options)) => commands::audit::run(&config, &options),
             Some(Command::Key) => commands::key::run(config).await,
             Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
         }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use wayfare_net::audit;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::{Claims, ErrorBody, ErrorCode, Role};
 
@@ -44,6 +45,11 @@ impl<S: Sync> FromRequestParts<S> for Bearer {
 }
 
 impl Bearer {
+    /// Notes in the audit trail what the bearer did.
+    pub fn did(&self, what: &str, object: &str) {
+        audit::note(audit::name_of(&self.0), what, object, "done");
+    }
+
     /// Manages everything.
     pub fn runs_the_house(&self) -> bool {
         self.0.role.runs_the_house()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::Row;
 use tokio::sync::watch;
 use wayfare_bus::{Fate, Fence, Fields, Leases};
+use wayfare_net::audit;
 use wayfare_wire::device_key::device_seen_set_of;
 use wayfare_wire::kept;
 use wayfare_wire::{Topic, ids};
@@ -78,6 +79,7 @@ async fn erase_next(house: &House) -> Result<bool, Failure> {
             house.bus.logs.scrub().await?;
             house.db.scrub().await?;
             (erasure.state, erasure.done_ms) = (State::Done, Some(wayfare_bus::now_ms()));
+            audit::note("house".into(), "erasure", &erasure.id, "done");
             tracing::info!(erasure = erasure.id, items = ?erasure.items, "an erasure is done");
         }
     }

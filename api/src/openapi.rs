@@ -5,7 +5,8 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, device_keys, drivers, erasures, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
+    arrivals, audit, device_keys, drivers, erasures, fences, nearby, pages, quarantine, roads, stores, tokens, tracks,
+    trips,
 };
 
 #[derive(OpenApi)]
@@ -20,7 +21,7 @@ use crate::routes::{
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tracks::read, tracks::erase,
-        erasures::driver, erasures::trip, erasures::list, erasures::read,
+        erasures::driver, erasures::trip, erasures::list, erasures::read, audit::list,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),
@@ -29,6 +30,7 @@ use crate::routes::{
         (name = "drivers", description = "Who brings them"),
         (name = "fences", description = "Pieces of the map to hear about"),
         (name = "trips", description = "Orders on their way"),
+        (name = "audit", description = "Who did what, and who was refused"),
         (name = "erasures", description = "What was erased, and how far it is"),
         (name = "tokens", description = "Who may do what, and for how long"),
         (name = "pages", description = "Open to everyone"),

@@ -33,6 +33,7 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/drivers/{id}/device-keys", READ),
     ("DELETE", "/v1/drivers/{id}/device-keys/{device}", MANAGE),
     ("GET", "/v1/quarantine", READ),
+    ("GET", "/v1/audit", MANAGE),
     ("GET", "/v1/erasures", READ),
     ("GET", "/v1/erasures/{id}", READ),
     ("GET", "/v1/nearby", READ),

@@ -1,6 +1,7 @@
 //! The HTTP API.
 
 pub mod arrivals;
+pub mod audit;
 pub mod device_keys;
 pub mod drivers;
 pub mod erasures;
@@ -37,6 +38,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))
         .route("/v1/fences", post(fences::create).get(fences::list))
         .route("/v1/fences/{id}", get(fences::read).put(fences::replace).delete(fences::delete))
+        .route("/v1/audit", get(audit::list))
         .route("/v1/erasures", get(erasures::list))
         .route("/v1/erasures/{id}", get(erasures::read))
         .route("/v1/quarantine", get(quarantine::list))

@@ -128,6 +128,9 @@ pub fn describe() {
 
 /// One connection was closed from here.
 pub fn closed(code: CloseCode) {
+    if matches!(code, CloseCode::Unauthorized | CloseCode::Revoked) {
+        wayfare_net::audit::refused("unknown".into(), "connection of a driver", code.word());
+    }
     counter!("wayfare_drive_closed_total", "reason" => code.word()).increment(1);
 }
 

@@ -108,6 +108,15 @@ impl House {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same for a command that must fail; returns what it says.
+    pub async fn command_fails(&self, arguments: &[&str]) -> String {
+        let mut command = self.prepared();
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// Starts a house that must not start, and returns what it says.
     pub async fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
         let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ mod ride;
 mod watch;
 
 mod apps;
+mod audit;
 mod bad_input;
 mod corridor;
 mod cuts;

@@ -28,6 +28,7 @@ const KEPT_MAX: i64 = 500;
 #[utoipa::path(post, path = "/v1/drivers/{id}/device-keys", tag = "drivers", params(("id" = String, Path)), request_body = NewDeviceKey, responses((status = 201, body = MadeDeviceKey)))]
 pub async fn create(
     State(house): State<Arc<House>>,
+    bearer: Bearer,
     Path(id): Path<String>,
     headers: HeaderMap,
     Body(new): Body<NewDeviceKey>,
@@ -52,6 +53,7 @@ pub async fn create(
     outbox::put_device_key(&mut write, &device.to_string(), 1, &hash, Some(record.doc())).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     house.news.told().await;
+    bearer.did("POST /v1/drivers/{id}/device-keys", &device.to_string());
     let url = format!("{}/in/{key}", base_url(&headers));
     Ok((StatusCode::CREATED, Json(MadeDeviceKey { record, key, url })))
 }
@@ -85,6 +87,7 @@ pub async fn revoke(
     }
     revoke_in(&mut write, &id, Some(&device)).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
+    bearer.did("DELETE /v1/drivers/{id}/device-keys/{device}", &device);
     tracing::info!(device, by = bearer.0.sub, "a device key was revoked");
     house.news.told().await;
     Ok(StatusCode::NO_CONTENT)

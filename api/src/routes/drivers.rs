@@ -88,7 +88,11 @@ pub async fn update(
 
 /// Revoke a driver: its tokens open nothing any more, and no trip can be given to it
 #[utoipa::path(post, path = "/v1/drivers/{id}/revoke", tag = "drivers", params(("id" = String, Path)), responses((status = 200, body = Driver)))]
-pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Driver>, Refusal> {
+pub async fn revoke(
+    State(house): State<Arc<House>>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Result<Json<Driver>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
     let mut driver: Driver = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     if driver.revoked_ms.is_some() {
@@ -99,7 +103,9 @@ pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> 
     table::update(&mut write, &driver).await.map_err(fault)?.map_err(|_| lost())?;
     super::tokens::revoke_bearer(&mut write, &id).await.map_err(fault)?;
     super::device_keys::revoke_in(&mut write, &id, None).await.map_err(fault)?;
-    finish(&house, write, &id).await.map(Json)
+    let driver = finish(&house, write, &id).await?;
+    bearer.did("POST /v1/drivers/{id}/revoke", &wayfare_net::audit::pseudonym(&id));
+    Ok(Json(driver))
 }
 
 /// For trips: the driver must exist and not be revoked.

@@ -92,6 +92,12 @@ async fn accept(
 ) -> Result<(StatusCode, Json<Erasure>), Refusal> {
     erasure::insert(&mut write, &erasure, subject).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
+    let what = match erasure.kind {
+        Kind::Driver => "DELETE /v1/drivers/{id}",
+        Kind::Trip => "DELETE /v1/trips/{id}",
+    };
+    // The receipt's id, not the subject's: that is to be forgotten.
+    bearer.did(what, &erasure.id);
     tracing::info!(erasure = erasure.id, by = bearer.0.sub, "an erasure was asked for");
     house.news.told().await;
     house.erasures.notify_one();

@@ -80,7 +80,11 @@ pub async fn update(
 
 /// Revoke a store: its tokens open nothing any more
 #[utoipa::path(post, path = "/v1/stores/{id}/revoke", tag = "stores", params(("id" = String, Path)), responses((status = 200, body = Store)))]
-pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Store>, Refusal> {
+pub async fn revoke(
+    State(house): State<Arc<House>>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Result<Json<Store>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
     let mut store: Store = table::by_id_in(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     if store.revoked_ms.is_some() {
@@ -91,6 +95,7 @@ pub async fn revoke(State(house): State<Arc<House>>, Path(id): Path<String>) -> 
     table::update(&mut write, &store).await.map_err(fault)?.map_err(|_| lost())?;
     super::tokens::revoke_bearer(&mut write, &id).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
+    bearer.did("POST /v1/stores/{id}/revoke", &id);
     house.news.told().await;
     Ok(Json(store))
 }

@@ -71,6 +71,7 @@ pub async fn create(
     }
     let issued = issue::token(&house.signer, &mut write, role, new.sub, ttl_s).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
+    bearer.did("POST /v1/tokens", &issued.id);
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
@@ -98,6 +99,7 @@ async fn share(
         Ok(())
     });
     drop(changed.await?);
+    bearer.did("POST /v1/tokens", &issued.id);
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
@@ -135,6 +137,7 @@ pub async fn revoke(
         outbox::put_trip(&mut write, &trip, Cause::Access).await.map_err(fault)?;
     }
     write.commit().await.map_err(|error| fault(error.into()))?;
+    bearer.did("DELETE /v1/tokens/{id}", &id);
     tracing::info!(token = id, by = bearer.0.sub, at_s = now_s, "a token was revoked");
     house.news.told().await;
     Ok(StatusCode::NO_CONTENT)

@@ -128,6 +128,7 @@ pub async fn erase(
     let mut write = house.db.write().await.map_err(fault)?;
     track::erase(&mut write, &id).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
+    bearer.did("DELETE /v1/trips/{id}/track", &wayfare_net::audit::pseudonym(&id));
     tracing::info!(trip = id, by = bearer.0.sub, "a track was erased");
     Ok(StatusCode::NO_CONTENT)
 }

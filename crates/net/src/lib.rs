@@ -3,6 +3,7 @@
 //! Accepting and draining ([`serve`]), tokens ([`tokens`]), keys of phones ([`device_key`]), origins ([`origin`]), limits ([`bucket`]), threads ([`cores`]), errors over HTTP ([`reply`]),
 //! certificates ([`tls`]) and WebSocket framing ([`ws`]). It knows no driver and no trip.
 
+pub mod audit;
 pub mod bucket;
 pub mod cores;
 pub mod device_key;
