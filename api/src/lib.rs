@@ -6,6 +6,7 @@
 mod bearer;
 mod db;
 mod erasure;
+mod export;
 mod fold;
 mod history;
 mod ids;

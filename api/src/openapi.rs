@@ -21,7 +21,7 @@ use crate::routes::{
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
         tracks::read, tracks::erase,
-        erasures::driver, erasures::trip, erasures::list, erasures::read, audit::list,
+        erasures::driver, erasures::trip, erasures::export, erasures::list, erasures::read, audit::list,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),

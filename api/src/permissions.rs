@@ -28,6 +28,7 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/drivers/{id}", &[Driver, Support, Admin, Service]),
     ("PATCH", "/v1/drivers/{id}", MANAGE),
     ("DELETE", "/v1/drivers/{id}", MANAGE),
+    ("GET", "/v1/drivers/{id}/export", MANAGE),
     ("POST", "/v1/drivers/{id}/revoke", MANAGE),
     ("POST", "/v1/drivers/{id}/device-keys", MANAGE),
     ("GET", "/v1/drivers/{id}/device-keys", READ),

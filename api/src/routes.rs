@@ -33,6 +33,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/stores/{id}/revoke", post(stores::revoke))
         .route("/v1/drivers", post(drivers::create).get(drivers::list))
         .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update).delete(erasures::driver))
+        .route("/v1/drivers/{id}/export", get(erasures::export))
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
         .route("/v1/drivers/{id}/device-keys", post(device_keys::create).get(device_keys::list))
         .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))

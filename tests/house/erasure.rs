@@ -166,6 +166,28 @@ async fn an_erased_driver_is_found_nowhere_and_nobody_else_misses_anything() {
     assert!(found(&house.data(), &forms).len() > 5, "it was there: {:?}", found(&house.data(), &forms));
     let kept_of_bob = house.command(&["fixes", "--driver", &bob.id]).await;
 
+    // All of it can be had before.
+    let path = format!("/v1/drivers/{}/export", ana.id);
+    let answer = house.call("GET", &path, Some(&house.key), None).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-ndjson"));
+    let lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |class: &str| lines.iter().filter(|line| line["class"] == class).count();
+    let counts = ["profile", "state", "device_key", "token", "trip", "quarantine", "end"].map(count);
+    assert_eq!(counts, [1, 1, 1, 1, 2, 2, 1], "{}", answer.text);
+    assert_eq!(lines.last().unwrap(), &json!({ "class": "end", "data": { "lines": lines.len() - 1 } }));
+    let points = |class: &str, name: &str| -> usize {
+        let own = lines.iter().filter(|line| line["class"] == class);
+        own.map(|line| line["data"][name].as_array().unwrap().len()).sum()
+    };
+    assert!(
+        points("track", "points") >= 31 && points("fixes", "fixes") >= 31 && count("fence_event") > 0,
+        "{}",
+        answer.text
+    );
+    assert!(!answer.text.contains(&bob.id) && !answer.text.contains("cus") && !answer.text.contains(&ana_url));
+    let support = house.token("support", "sue").await;
+    assert_eq!(house.call("GET", &path, Some(&support), None).await.status, 403);
+
     // A record of the fix log that is damaged, and a file that was set aside.
     house.terminate().await;
     let file = house.data().join("fixes.sqlite");

@@ -228,6 +228,24 @@ pub async fn read(db: &Database, trip: &str, after: After, until_ms: i64, limit:
     Ok(part)
 }
 
+/// Chunks that hold where a driver was, after a place among them: place, trip, points. Damaged ones have none.
+pub async fn chunks_of_driver(
+    db: &Database,
+    driver: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, String, Vec<Point>)>, DatabaseError> {
+    let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT rowid, trip, body FROM track_chunk WHERE driver = $1 AND rowid > $2 ORDER BY rowid LIMIT $3",
+    )
+    .bind(driver)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(db.read())
+    .await?;
+    Ok(rows.into_iter().map(|(place, trip, body)| (place, trip, decode(&body).unwrap_or_default())).collect())
+}
+
 /// Erases a trip's track.
 pub async fn erase(write: &mut Write, trip: &str) -> Result<u64, DatabaseError> {
     let done = sqlx::query("DELETE FROM track_chunk WHERE trip = $1").bind(trip).execute(&mut **write).await?;

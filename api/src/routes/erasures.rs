@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use wayfare_net::audit::pseudonym;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::ErrorCode;
 
@@ -12,6 +14,7 @@ use super::{Page, PageQuery, lost};
 use crate::House;
 use crate::bearer::Bearer;
 use crate::db::{DatabaseError, Write};
+use crate::export;
 use crate::input::fault;
 use crate::outbox::{self, Cause};
 use crate::records::erasure::{self, Erasure, Kind};
@@ -42,6 +45,23 @@ pub async fn driver(
     delete(&mut write, "DELETE FROM driver WHERE id = $1", &id).await.map_err(fault)?;
     erasure.count("profiles", 1);
     accept(&house, &bearer, write, erasure, &id).await
+}
+
+/// Export everything that is held of a driver
+///
+/// A line of JSON for each item: `class` and `data`. Profile, state, device keys (never the keys), tokens (by id), trips without their customers, tracks,
+/// fixes that were not kept, arrivals, what the fix log still holds, fence events. The last line has the class `end`; an export without it is not whole.
+#[utoipa::path(get, path = "/v1/drivers/{id}/export", tag = "drivers", params(("id" = String, Path)), responses((status = 200, body = String, content_type = "application/x-ndjson")))]
+pub async fn export(
+    State(house): State<Arc<House>>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let driver: Option<Driver> = table::by_id(&house.db, &id).await.map_err(fault)?;
+    let driver = driver.ok_or_else(Refusal::not_found)?;
+    bearer.did("GET /v1/drivers/{id}/export", &pseudonym(&id));
+    let body = axum::body::Body::new(export::of_driver(house, driver));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 /// Erase an order that is over and everything that is held of it
