@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
-use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions};
+use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions, Speaks};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
 use wayfare_loadtest::transport::Transport;
@@ -83,6 +83,9 @@ struct LoadArgs {
     /// How drivers write: json or proto
     #[arg(long, default_value = "json", value_parser = codec)]
     codec: DriveCodec,
+    /// What listens there: wayfare, or a relay to compare with (relay, socketio; see loadtest/peers)
+    #[arg(long, value_enum, default_value_t = Speaks::Wayfare)]
+    speaks: Speaks,
 }
 
 fn codec(name: &str) -> Result<DriveCodec, String> {
@@ -323,6 +326,7 @@ impl LoadArgs {
             threads: self.threads,
             progress: shows_progress(json),
             codec: self.codec,
+            speaks: self.speaks,
         }
     }
 }

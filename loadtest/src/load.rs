@@ -18,6 +18,7 @@ mod counts;
 mod drive;
 mod frames;
 mod idle;
+mod peer;
 mod process;
 mod progress;
 mod report;
@@ -26,6 +27,7 @@ mod worker;
 
 pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
+pub use peer::Speaks;
 pub use report::LoadReport;
 
 use std::sync::Arc;
@@ -66,6 +68,8 @@ pub struct LoadOptions {
     pub progress: bool,
     /// How drivers write.
     pub codec: DriveCodec,
+    /// What the server is: ours, or a relay to compare with.
+    pub speaks: Speaks,
 }
 
 /// Open loop: every driver sends `rate_hz` fixes a second.
@@ -104,7 +108,10 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
     process::check_open_files(connections)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
     let before = options.pid.map(Usage::of).transpose()?;
-    let records = setup::records(&rest, options.drivers, options.progress).await?;
+    let records = match options.speaks {
+        Speaks::Wayfare => setup::records(&rest, options.drivers, options.progress).await?,
+        Speaks::Relay | Speaks::SocketIo => setup::rooms(options.drivers),
+    };
     let (clock, live) = (Clock::start(), Arc::new(Live::default()));
     let threads = options.threads.clamp(1, options.drivers.max(1));
     let shares = setup::share(&records, threads);
@@ -140,7 +147,9 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
         shown.abort();
         progress::clear();
     }
-    setup::tidy(&rest, &records).await;
+    if options.speaks == Speaks::Wayfare {
+        setup::tidy(&rest, &records).await;
+    }
     Ok(LoadReport::new(&report::Measured {
         kind,
         options,
@@ -159,12 +168,12 @@ async fn connect(
     clock: Clock,
     live: &Arc<Live>,
 ) -> anyhow::Result<Vec<Worker>> {
-    let server = client::Server::new(&options.base_url, &options.service_token)?;
+    let server = client::Server::new(&options.base_url, &options.service_token, options.speaks)?;
     let joining = shares.iter().map(|share| {
         let (server, share, live) = (server.clone(), share.clone(), Arc::clone(live));
         let (watchers, codec) = (options.watchers, options.codec);
         tokio::task::spawn_blocking(move || {
-            let mut worker = Worker::new(pace, clock, live)?;
+            let mut worker = Worker::new(pace, clock, live, server.speaks())?;
             for record in &share {
                 worker.add_ride(&server, record, watchers, codec)?;
             }
