@@ -22,6 +22,7 @@ mod apps;
 mod bad_input;
 mod corridor;
 mod cuts;
+mod gate;
 mod kill;
 mod library;
 mod limits;
