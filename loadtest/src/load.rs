@@ -1,8 +1,9 @@
 //! Many drivers and watchers, to measure the server.
 //!
-//! Five measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
+//! Seven measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
 //! [`closed`] keeps one fix on its way per driver and measures cost; [`fan`] has one driver and many watchers;
-//! [`idle`] only holds connections and measures memory; [`drive()`](drive) sends by the driver's library on any transport.
+//! [`idle`] only holds connections and measures memory; [`drive()`](drive) sends by the driver's library on any transport; [`storm()`](storm) cuts
+//! everybody at once; `weather` compares QUIC and WebSocket on a bad line.
 //!
 //! The generator must cost less than the server. Each of its threads owns its connections: one poll loop, one read
 //! buffer, frames read in place, `t_ms` found by a text search; no task, timer or allocation per connection or message.
@@ -23,12 +24,18 @@ mod process;
 mod progress;
 mod report;
 mod setup;
+mod storm;
+#[cfg(target_os = "linux")]
+mod weather;
 mod worker;
 
 pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
 pub use peer::Speaks;
 pub use report::LoadReport;
+pub use storm::{StormOptions, StormReport, storm};
+#[cfg(target_os = "linux")]
+pub use weather::{WayReport, WeatherOptions, WeatherReport, weather};
 
 use std::sync::Arc;
 use std::time::Duration;
