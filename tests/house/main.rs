@@ -24,6 +24,7 @@ mod bad_input;
 mod corridor;
 mod cuts;
 mod erasure;
+mod gate;
 mod kill;
 mod library;
 mod limits;
