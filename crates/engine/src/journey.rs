@@ -21,6 +21,8 @@ pub(crate) const SLOW_MPS: f32 = 3.0;
 const AGED_MS: i64 = 60_000;
 /// So long after the last late fix, in ms, no more are expected. Apps that send one record per request, over slow lines, pause less.
 pub(crate) const SETTLE_MS: i64 = 10_000;
+/// Nothing is held back for longer than this, in ms: a second phone whose clock is wrong may tell late fixes for ever.
+const HELD_MOST_MS: i64 = 900_000;
 /// After a new plan was heard, perhaps because the house has just come back, a phone may need this long to go on with its queue, in ms.
 const RESUME_MS: i64 = 20_000;
 
@@ -31,8 +33,8 @@ pub(crate) struct Journey {
     pub(crate) stops: Vec<Stop>,
     /// When what late fixes have said is to be concluded, if nothing more comes.
     settle_at: Option<Millis>,
-    /// A queue is being emptied: until then nothing at all is concluded.
-    held: bool,
+    /// A queue is being emptied, since then: until it is settled nothing at all is concluded.
+    held: Option<Millis>,
 }
 
 /// A kept fix, as far as fences are concerned.
@@ -100,8 +102,8 @@ impl Journey {
             self.stops.push(stop);
         }
         if self.trips.is_empty() {
-            (self.settle_at, self.held) = (None, false);
-        } else if self.held {
+            (self.settle_at, self.held) = (None, None);
+        } else if self.held.is_some() {
             self.settle_at = self.settle_at.max(Some(now + RESUME_MS));
         }
     }
@@ -114,12 +116,15 @@ impl Journey {
         previous: Option<Millis>,
         effects: &mut Vec<Effect>,
     ) {
-        self.hold_if_aged(now, sighting.taken);
+        // One that follows the one before tells of a queue in order, or of a slow line: nothing comes between the two.
+        if previous.is_none_or(|previous| sighting.taken.since_ms(previous) > AGED_MS) {
+            self.hold_if_aged(now, sighting.taken);
+        }
         for trip in &mut self.trips {
             trip.note_gap(previous.map_or(trip.since, |at| at.max(trip.since)), sighting.taken);
             trip.note_first(sighting.taken);
         }
-        if !self.held {
+        if self.held.is_none() {
             self.set_out(Some(sighting.taken), effects);
         }
         for index in 0..self.stops.len() {
@@ -132,7 +137,7 @@ impl Journey {
             }
             let crossing = watch(stop, sighting);
             note(stop, self.trips[trip].begun, sighting);
-            if self.held {
+            if self.held.is_some() {
                 continue;
             }
             let stop = &self.stops[index];
@@ -155,7 +160,8 @@ impl Journey {
                 continue;
             };
             let (stop, trip) = (&mut self.stops[index], &self.trips[trip]);
-            if !stop.is_behind(trip.phase) && note(stop, trip.begun, sighting) {
+            let means_something = !stop.is_behind(trip.phase) && note(stop, trip.begun, sighting);
+            if means_something && self.held.is_none() {
                 self.settle_at = self.settle_at.max(Some(now + SETTLE_MS));
             }
         }
@@ -164,7 +170,7 @@ impl Journey {
     /// Completes dwells that silence has completed.
     pub(crate) fn pass_time(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         if self.settle_at.is_some_and(|at| at <= now) {
-            (self.settle_at, self.held) = (None, false);
+            (self.settle_at, self.held) = (None, None);
             self.settle(effects);
         }
         for index in 0..self.stops.len() {
@@ -204,8 +210,10 @@ impl Journey {
     fn hold_if_aged(&mut self, now: Millis, taken: Millis) {
         let counts = self.trips.iter().any(|trip| taken >= trip.begun);
         if counts && now.since_ms(taken) > AGED_MS {
-            self.held = true;
-            self.settle_at = self.settle_at.max(Some(now + SETTLE_MS));
+            let since = *self.held.get_or_insert(now);
+            if now.since_ms(since) <= HELD_MOST_MS {
+                self.settle_at = self.settle_at.max(Some(now + SETTLE_MS));
+            }
         }
     }
 
@@ -329,7 +337,7 @@ impl Journey {
     fn deadline_of(&self, index: usize, trip: usize) -> Option<Millis> {
         let (stop, phase) = (&self.stops[index], self.trips[trip].phase);
         let waiting = match stop.plan.kind {
-            _ if self.held => false,
+            _ if self.held.is_some() => false,
             StopKind::Pickup => phase < Phase::AtPickup,
             StopKind::Dropoff => phase < Phase::Arrived && self.may_arrive(index, trip),
         };
@@ -342,7 +350,7 @@ impl Journey {
         w.u8(self.stops.len() as u8);
         self.stops.iter().for_each(|stop| stop.save(w));
         w.option(self.settle_at, Writer::time);
-        w.bool(self.held);
+        w.option(self.held, Writer::time);
     }
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
@@ -350,7 +358,12 @@ impl Journey {
         let trips = (0..count).map(|_| Trip::load(r)).collect::<Result<_, _>>()?;
         let count = r.count("stops", Plan::MAX_STOPS)?;
         let stops = (0..count).map(|_| Stop::load(r)).collect::<Result<_, _>>()?;
-        Ok(Self { trips, stops, settle_at: r.option("late", |r| r.time("late"))?, held: r.bool("late")? })
+        Ok(Self {
+            trips,
+            stops,
+            settle_at: r.option("late", |r| r.time("late"))?,
+            held: r.option("late", |r| r.time("late"))?,
+        })
     }
 }
 
