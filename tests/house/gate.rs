@@ -126,9 +126,8 @@ async fn a_crowd_comes_in_one_behind_the_other() {
         }
     });
     let connected = within(2 * SOON, "everybody is in", futures_util::future::join_all(connecting)).await;
-    let (told, last) = connected.iter().fold((0, Duration::ZERO), |(told, last), (_, refused, at)| {
-        (told + refused, last.max(*at))
-    });
+    let (told, last) =
+        connected.iter().fold((0, Duration::ZERO), |(told, last), (_, refused, at)| (told + refused, last.max(*at)));
     // 70 at 20 a second: not sooner than they are let in, and each told not much more than once.
     assert!(last > Duration::from_millis(3300), "all in after {last:?}");
     assert!((20..=140).contains(&told), "told {told} times to come later");
