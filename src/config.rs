@@ -97,6 +97,7 @@ pub struct Ingest {
     pub drain_spread_s: u32,
     pub idle_unload_s: u32,
     pub checkpoint_interval_s: u32,
+    pub silence_s: u32,
     pub accuracy_m_max: f32,
     pub mock: String,
     pub service_area: Vec<f64>,
@@ -197,6 +198,7 @@ impl Default for Ingest {
             drain_spread_s: 10,
             idle_unload_s: 600,
             checkpoint_interval_s: 10,
+            silence_s: 60,
             accuracy_m_max: 0.0,
             mock: "reject".into(),
             service_area: Vec::new(),
@@ -297,6 +299,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "A tracker nobody needs leaves memory after this time without a fix, seconds. 10 to 86400.",
     ),
     ("ingest.checkpoint_interval_s", "A tracker that changes is kept whole this often, seconds. 1 to 600."),
+    (
+        "ingest.silence_s",
+        "A driver with a live trip counts as silent after this time without a position, seconds. 1 to 3600.",
+    ),
     (
         "ingest.accuracy_m_max",
         "Fixes with a larger accuracy radius are rejected, metres; 0: the default of the vehicle. 0 to 10000.",
@@ -406,7 +412,7 @@ impl Config {
         self.tls_files()?;
         self.quic_listen()?;
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 30] = [
+        let whole: [(&str, u32, u32, u32); 31] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("quic.connections_max", self.quic.connections_max, 1, 1_000_000),
@@ -422,6 +428,7 @@ impl Config {
             ("ingest.drain_spread_s", ingest.drain_spread_s, 0, 300),
             ("ingest.idle_unload_s", ingest.idle_unload_s, 10, 86_400),
             ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
+            ("ingest.silence_s", ingest.silence_s, 1, 3600),
             ("roads.renew_s", self.roads.renew_s, 5, 600),
             ("trips.arrivals_keep_days", self.trips.arrivals_keep_days, 1, 3650),
             ("trips.tracks_keep_days", self.trips.tracks_keep_days, 1, 3650),
@@ -516,6 +523,7 @@ impl Config {
         let mut table = LimitsTable::default();
         for vehicle in Vehicle::ALL {
             let mut limits = table.get(vehicle).clone();
+            limits.silence_ms = i64::from(self.ingest.silence_s) * 1000;
             if self.ingest.accuracy_m_max > 0.0 {
                 limits.accuracy_m = self.ingest.accuracy_m_max;
             }

@@ -30,7 +30,10 @@ pub fn trip(trip: &Trip, driver: Option<&Driver>, cause: Cause, view: View) -> F
     if matches!(cause, Cause::Created | Cause::Assigned) {
         phase(&mut fields, trip);
         fields.set_null(field::POSITION).set_null(field::ROUTE).set_null(field::ETA).set_null(field::STOPS_LEFT);
-        fields.set_null(field::SILENT_SINCE_MS);
+        fields.set_null(field::SILENT_SINCE_MS).set_null(field::SILENT_REASON);
+        if view == View::Operator {
+            fields.set_null(field::OUTAGE).set_null(field::PHONE);
+        }
     }
     if view == View::Operator {
         fields.set(field::CUSTOMER, |out| write_string(out, &trip.customer));

@@ -12,6 +12,7 @@ mod events;
 mod fixes;
 mod line;
 mod map;
+mod phone;
 mod quic_line;
 mod quic_task;
 mod recall;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
-use wayfare_engine::DriverId;
+use wayfare_engine::{DriverId, PhoneReport};
 use wayfare_net::ws::handshake::Socket;
 use wayfare_wire::codec::{Decoded, DriveCodec};
 use wayfare_wire::kept::KeptMessage;
@@ -84,6 +85,15 @@ pub enum Command {
         message: AppMessage,
         /// Gets what became of it when it is durable.
         reply: oneshot::Sender<Result<AppTaken, ErrorBody>>,
+    },
+    /// What a driver's phone says of itself, over HTTP.
+    Phone {
+        /// The driver.
+        driver: DriverId,
+        /// What it says.
+        report: PhoneReport,
+        /// Told when it is taken.
+        reply: oneshot::Sender<Result<(), ErrorBody>>,
     },
     /// A tracker as it was kept, and what came after.
     Restore {
@@ -176,6 +186,12 @@ impl Shard {
             Command::App { driver, message, reply } => {
                 let shard = Rc::clone(self);
                 tokio::task::spawn_local(async move { shard.take_app(driver, message, reply).await });
+            }
+            Command::Phone { driver, report, reply } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(shard.post_phone(driver, &report).await);
+                });
             }
             Command::Restore { driver, checkpoint, messages, done } => {
                 let shard = Rc::clone(self);

@@ -26,6 +26,7 @@ mod kill;
 mod library;
 mod limits;
 mod nearby;
+mod outages;
 mod proto;
 mod quic;
 mod rights;

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use wayfare_wire::messages::Bye;
-use wayfare_wire::messages::drive::{Fix, ToDriver};
+use wayfare_wire::messages::drive::{Fix, Phone, ToDriver};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use crate::advice::Advice;
@@ -94,6 +94,9 @@ pub struct Core {
     paused_until: Option<Instant>,
     renew_at: Option<Instant>,
     interval_ms: u32,
+    /// How the phone is, if the app said so, and whether this connection has yet to hear it.
+    phone: Option<Phone>,
+    phone_due: bool,
     /// The last word of the server before the socket ended.
     bye: Option<Bye>,
     /// This connection cannot tell which message is at fault: begin another.
@@ -117,6 +120,8 @@ impl Core {
             renew_at: None,
             // What an idle driver is asked for, until the server says otherwise.
             interval_ms: 15_000,
+            phone: None,
+            phone_due: false,
             bye: None,
             hang_up: false,
             backoff: Backoff::new(random),
@@ -162,12 +167,25 @@ impl Core {
         self.outbox.push(fix)
     }
 
+    /// How the phone is now: said on this connection, and again on each that follows.
+    pub fn set_phone(&mut self, phone: Phone) {
+        (self.phone, self.phone_due) = (Some(phone), true);
+    }
+
+    /// What is to be said of the phone now. A message like `auth`: nothing answers it.
+    #[must_use]
+    pub fn poll_phone(&mut self) -> Option<String> {
+        let due = self.link == Link::Up && std::mem::take(&mut self.phone_due);
+        self.phone.clone().filter(|_| due).map(messages::phone)
+    }
+
     /// A socket is open: the hello goes first, then everything unacked, in order.
     pub fn on_open(&mut self, way: Way, now: Instant) {
         (self.link, self.way) = (Link::Greeting, way);
         self.heard = now;
         self.silence_max = WELCOME_WITHIN;
         (self.bye, self.hang_up, self.paused_until) = (None, false, None);
+        self.phone_due = self.phone.is_some();
         self.outbox.send_again();
     }
 

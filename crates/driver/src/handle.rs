@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use wayfare_wire::messages::drive::Fix;
+use wayfare_wire::messages::drive::{Fix, Phone};
 
 use crate::config::{BadUrl, DriverConfig};
 use crate::core::Core;
@@ -208,6 +208,14 @@ impl Driver {
         self.send(Fix { t_ms: Some(t_ms), ..fix })?;
         self.offered_ms.store(t_ms, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Says how the phone is, and why no positions will come: an `outage` of `PROTOCOL.md`, or none when all is well again. Said at once
+    /// where there is a connection, and after each `hello`; nothing is kept on the disk. Without a time it is so now.
+    pub fn phone(&self, mut phone: Phone) {
+        phone.at_ms.get_or_insert_with(wall_ms);
+        self.shared.core().set_phone(phone);
+        self.shared.work.notify_one();
     }
 
     /// Waits until everything sent so far, by whomever, is acked or refused.

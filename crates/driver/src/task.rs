@@ -153,6 +153,10 @@ impl Task {
                 pipe.control(auth).await?;
             }
         }
+        let phone = self.shared.core().poll_phone();
+        if let Some(phone) = phone {
+            pipe.control(phone).await?;
+        }
         let messages = self.number().await?;
         for message in messages {
             pipe.fixes(message.text).await?;

@@ -10,6 +10,7 @@ use crate::journey::{Journey, SLOW_MPS, Sighting};
 use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
+use crate::phone::{Outage, Phone, PhoneReport};
 use crate::roads::Start;
 use crate::seen::{Recent, Sessions};
 use crate::skew::ClockReading;
@@ -52,6 +53,7 @@ pub struct Tracker {
     pub(crate) driving: Driving,
     pub(crate) following: Following,
     pub(crate) geofences: GeofenceState,
+    pub(crate) phone: Phone,
 }
 
 impl Tracker {
@@ -77,6 +79,7 @@ impl Tracker {
             driving: Driving::default(),
             following: Following::default(),
             geofences: GeofenceState::default(),
+            phone: Phone::default(),
         }
     }
 
@@ -96,6 +99,10 @@ impl Tracker {
         }
         if !is_live && std::mem::take(&mut self.silent) {
             effects.push(Effect::Back);
+        }
+        // Who is off duty is nobody's concern, nor is their phone.
+        if !self.duty.is_on() && std::mem::take(&mut self.phone) != Phone::default() {
+            effects.push(Effect::Phone);
         }
         self.arm_silence(world.limits.get(self.vehicle));
         self.itinerary.plan_changed();
@@ -153,6 +160,20 @@ impl Tracker {
         self.tell_etas(now, phase_changed, world, effects);
     }
 
+    /// Takes in what the driver's phone says of itself, in the numbering of `session` (0 for none). It says nothing about where the driver
+    /// is, so a silence goes on. Off duty nothing is taken.
+    pub fn hear_phone(&mut self, now: Millis, session: u64, report: &PhoneReport, effects: &mut Vec<Effect>) {
+        if !self.duty.is_on() {
+            return;
+        }
+        let offset_ms = self.sessions.offset_ms(session);
+        // What was said ahead of our clock was said now.
+        let at = report.at.map_or(now, |at| (at + offset_ms).min(now));
+        if self.phone.hear(at, self.newest, report) {
+            effects.push(Effect::Phone);
+        }
+    }
+
     /// Notices silence, and dwells (at stops and in fences) that silence has completed. Harmless if early.
     pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
         let first = effects.len();
@@ -205,6 +226,24 @@ impl Tracker {
             stops_left: self.stops_before_dropoff(trip.id),
             ordinal: trip.ordinal,
         })
+    }
+
+    /// What is known of the driver's phone.
+    #[must_use]
+    pub const fn phone(&self) -> &Phone {
+        &self.phone
+    }
+
+    /// Since when the driver counts as silent.
+    #[must_use]
+    pub fn silent_since(&self) -> Option<Millis> {
+        self.silent.then_some(self.heard)
+    }
+
+    /// Why no positions come: what the phone said, and of a silent one what its battery tells.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        if self.silent { self.phone.explains(self.heard) } else { self.phone.outage }
     }
 
     /// Whether the driver is available or has a live trip.
@@ -283,6 +322,9 @@ impl Tracker {
         self.recent.push(raw.taken, fix.position());
         self.motion.accept(fix, unit, afresh || previous.is_none(), limits);
         self.heard = now;
+        if self.phone.positions_flow(fix.taken()) {
+            effects.push(Effect::Phone);
+        }
         self.arm_silence(limits);
         if std::mem::take(&mut self.silent) {
             effects.push(Effect::Back);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use wayfare_bus::{Fence, Fields};
-use wayfare_engine::{DriverId, RawFix, Reason, Verdict};
+use wayfare_engine::{DriverId, PhoneReport, RawFix, Reason, Verdict};
 use wayfare_wire::codec::Decoded;
 use wayfare_wire::device_key::{DeviceSeenDoc, device_seen_set_of};
 use wayfare_wire::dialects::{AppFix, Dialect, Fault};
@@ -41,6 +41,8 @@ pub struct AppMessage {
     pub dialect: Dialect,
     /// Fixes and what could not be read, in the order taken.
     pub items: Vec<AppItem>,
+    /// What it says of the phone itself.
+    pub phone: PhoneReport,
 }
 
 /// One item of it.
@@ -164,6 +166,8 @@ impl Shard {
             waiting = Some(durable);
             tokio::task::yield_now().await;
         }
+        // After its fixes: one taken later shows that a reason is over.
+        self.state.borrow_mut().hear_phone(driver, 0, &message.phone);
         if let Some(durable) = waiting {
             let gone = |_| ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000);
             durable.await.map_err(gone)??;

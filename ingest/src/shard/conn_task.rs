@@ -180,6 +180,7 @@ impl State {
             }
             (FromDriver::Hello { session, token }, _) => self.hello(id, &session, token.as_deref()),
             (FromDriver::Auth { token }, Some(_)) => self.renew(id, &token),
+            (FromDriver::Phone(phone), Some(session)) => self.hear_phone(driver, session, &phone.report()),
             (FromDriver::Ping, Some(_)) => self.say(id, &ToDriver::Pong),
             (_, None) => {
                 let error = ErrorBody::new(ErrorCode::Unauthorized, "send `hello` first");

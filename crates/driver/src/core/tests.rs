@@ -89,6 +89,21 @@ impl Phone {
 }
 
 #[test]
+fn what_the_phone_says_of_itself_is_said_on_every_connection() {
+    let mut phone = Phone::new(10);
+    let airplane = wayfare_wire::messages::drive::Phone { outage: Some("airplane".into()), ..Default::default() };
+    phone.core.set_phone(airplane);
+    assert_eq!(phone.core.poll_phone(), None, "not before the welcome");
+    let said = Some(r#"{"type":"phone","outage":"airplane"}"#.to_owned());
+    for _ in 0..2 {
+        phone.connect(10, 10);
+        assert_eq!(phone.core.poll_phone(), said);
+        assert_eq!(phone.core.poll_phone(), None);
+        phone.core.on_end(Ended::default(), false);
+    }
+}
+
+#[test]
 fn nothing_is_sent_before_the_welcome() {
     let mut phone = Phone::new(10);
     phone.push(0..2);

@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::messages::Bye;
-    use crate::messages::drive::{Ack, Detail, Fix, Fixes};
+    use crate::messages::drive::{Ack, Detail, Fix, Fixes, Phone};
     use crate::{ErrorBody, ErrorCode};
 
     #[test]
@@ -189,6 +189,8 @@ mod tests {
             FromDriver::Auth { token: "t".into() },
             FromDriver::Fixes(Fixes { session: None, seq: 9, sent_ms: Some(-5), fixes: vec![fix, Fix::default()] }),
             FromDriver::Ping,
+            FromDriver::Phone(Phone::default()),
+            FromDriver::Phone(Phone { battery: Some(0.5), outage: Some("permission".into()), ..Phone::default() }),
         ];
         for codec in DriveCodec::ALL {
             assert_eq!(DriveCodec::of(codec.subprotocol()), Some(codec));

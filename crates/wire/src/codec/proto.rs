@@ -1,14 +1,14 @@
 //! The driver protocol in Protocol Buffers: `proto/drive.proto`, member by member.
 
 use prost::{Message, Oneof};
-use wayfare_engine::Verdict;
+use wayfare_engine::{OutageReason, Verdict};
 
 use super::decode::Malformed;
 use crate::messages::{self, drive};
 
 #[derive(Clone, PartialEq, Message)]
 struct FromDriver {
-    #[prost(oneof = "From", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "From", tags = "1, 2, 3, 4, 5")]
     message: Option<From>,
 }
 
@@ -22,6 +22,8 @@ enum From {
     Fixes(Fixes),
     #[prost(message, tag = "4")]
     Ping(Empty),
+    #[prost(message, tag = "5")]
+    Phone(Phone),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -69,6 +71,18 @@ struct Fix {
     altitude_m: Option<f32>,
     #[prost(bool, tag = "8")]
     mock: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Phone {
+    #[prost(int64, optional, tag = "1")]
+    at_ms: Option<i64>,
+    #[prost(float, optional, tag = "2")]
+    battery: Option<f32>,
+    #[prost(bool, optional, tag = "3")]
+    charging: Option<bool>,
+    #[prost(int32, tag = "4")]
+    outage: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -199,7 +213,20 @@ pub(super) fn from_driver(bytes: &[u8]) -> Result<drive::FromDriver, Malformed> 
             drive::FromDriver::Fixes(drive::Fixes { session: None, seq, sent_ms, fixes })
         }
         From::Ping(Empty {}) => drive::FromDriver::Ping,
+        From::Phone(phone) => drive::FromDriver::Phone(read_phone(&phone)),
     })
+}
+
+/// The number of a reason is its place in [`OutageReason::ALL`], from 1; one of a later version is another reason.
+fn read_phone(phone: &Phone) -> drive::Phone {
+    let place = usize::try_from(phone.outage).unwrap_or(usize::MAX);
+    let reason = |place: usize| OutageReason::ALL.get(place).copied().unwrap_or(OutageReason::Other);
+    drive::Phone {
+        at_ms: phone.at_ms,
+        battery: phone.battery,
+        charging: phone.charging,
+        outage: place.checked_sub(1).map(|place| reason(place).code().to_owned()),
+    }
 }
 
 fn read_fix(fix: Fix) -> drive::Fix {
@@ -239,6 +266,12 @@ pub(super) fn write_from_driver(out: &mut Vec<u8>, message: &drive::FromDriver) 
             From::Fixes(Fixes { seq: message.seq, sent_ms: message.sent_ms, fixes })
         }
         drive::FromDriver::Ping => From::Ping(Empty {}),
+        drive::FromDriver::Phone(phone) => From::Phone(Phone {
+            at_ms: phone.at_ms,
+            battery: phone.battery,
+            charging: phone.charging,
+            outage: phone.outage.as_deref().map_or(0, |code| OutageReason::from_code(code) as i32 + 1),
+        }),
     };
     push(out, &FromDriver { message: Some(message) });
 }
@@ -410,6 +443,17 @@ mod tests {
         );
         check(&drive::FromDriver::Auth { token: "t".into() }, r#"{"auth":{"token":"t"}}"#);
         check(&drive::FromDriver::Ping, r#"{"ping":{}}"#);
+        let phone = |outage: Option<&str>| {
+            let outage = outage.map(str::to_owned);
+            drive::FromDriver::Phone(drive::Phone { at_ms: Some(7), battery: Some(0.5), charging: Some(false), outage })
+        };
+        check(&phone(None), r#"{"phone":{"atMs":"7","battery":0.5,"charging":false}}"#);
+        for reason in OutageReason::ALL {
+            let word = reason.code().to_uppercase();
+            let expected =
+                format!(r#"{{"phone":{{"atMs":"7","battery":0.5,"charging":false,"outage":"OUTAGE_{word}"}}}}"#);
+            check(&phone(Some(reason.code())), &expected);
+        }
         let check = |message: &drive::ToDriver, expected: &str| {
             let mut bytes = Vec::new();
             write_to_driver(&mut bytes, message);

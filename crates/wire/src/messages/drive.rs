@@ -1,6 +1,7 @@
 //! Messages between a driver app and ingest (`wayfare.drive.v1`).
 
 use serde::{Deserialize, Serialize};
+use wayfare_engine::{Millis, OutageReason, PhoneReport, Said};
 
 use super::error::ErrorBody;
 
@@ -24,6 +25,8 @@ pub enum FromDriver {
     },
     /// Positions.
     Fixes(Fixes),
+    /// How the phone is, and why no positions will come.
+    Phone(Phone),
     /// Answered by `pong`.
     Ping,
 }
@@ -70,6 +73,37 @@ pub struct Fix {
     /// The phone says that the position comes from a mock provider.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mock: bool,
+}
+
+/// How the phone is now: it replaces what was said of it before. Also the body of `POST /v1/phone`. Not acked: the app says it when it
+/// changes, and again after each `hello`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Phone {
+    /// When it was so, Unix milliseconds by the phone's clock; absent: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+    /// Charge of the battery, 0 to 1; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery: Option<f32>,
+    /// It is being charged; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charging: Option<bool>,
+    /// Why positions do not come, or will not: a word of `PROTOCOL.md`, "Outages". Absent: they will come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<String>,
+}
+
+impl Phone {
+    /// The engine's form.
+    pub fn report(&self) -> PhoneReport {
+        let reason = self.outage.as_deref().map(OutageReason::from_code);
+        PhoneReport {
+            at: self.at_ms.map(Millis),
+            battery: self.battery,
+            charging: self.charging,
+            said: reason.map_or(Said::Well, Said::Outage),
+        }
+    }
 }
 
 /// To the driver app.
