@@ -29,6 +29,7 @@ mod nearby;
 mod outages;
 mod proto;
 mod quic;
+mod rates;
 mod rights;
 mod roads;
 mod secure;

@@ -11,6 +11,7 @@ use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
 use crate::phone::{Outage, Phone, PhoneReport};
+use crate::rate::{self, Reach, Situation, Watch};
 use crate::roads::Start;
 use crate::seen::{Recent, Sessions};
 use crate::skew::ClockReading;
@@ -258,11 +259,32 @@ impl Tracker {
         self.vehicle
     }
 
-    /// How often the phone should send now, in ms: 1,000 to 30,000. `watched`: somebody looks at one of its trips.
+    /// How often the phone should send now, in ms: 1,000 to 30,000. `of_driver`: how closely somebody looks at the driver, whatever it carries;
+    /// `of_trip`: at one of its trips.
     #[must_use]
-    pub fn wanted_interval_ms(&self, watched: bool) -> u32 {
-        let standing = self.marker().is_some_and(|marker| marker.standing);
-        pacing::wanted_interval_ms(self.journey.trips.iter().map(|trip| trip.phase), standing, watched)
+    pub fn wanted_interval_ms(
+        &self,
+        limits: &Limits,
+        reach: Reach,
+        of_driver: Watch,
+        of_trip: impl Fn(TripId, Phase) -> Watch,
+    ) -> u32 {
+        let marker = self.marker();
+        let next = self.journey.next_stop().zip(marker).map(|(stop, marker)| {
+            let next_m = stop.plan.position.distance_m(marker.position);
+            (stop.plan.trip, next_m)
+        });
+        let one = |trip: TripId, phase: Phase| {
+            rate::of_trip(&Situation {
+                phase,
+                next_m: next.filter(|(own, _)| *own == trip).map(|(_, next_m)| next_m),
+                standing: marker.is_some_and(|marker| marker.standing),
+                watch: of_driver.max(of_trip(trip, phase)),
+            })
+        };
+        let of_trips = self.journey.trips.iter().map(|trip| one(trip.id, trip.phase)).min();
+        let wanted_ms = of_trips.unwrap_or_else(|| rate::of_idle(of_driver));
+        rate::of_phone(wanted_ms, of_trips.is_some(), self.phone.is_low(rate::LOW_PCT), reach, limits)
     }
 
     /// What became of the line to the next stop. Call it when somebody looks at the trip: a line costs some 100 us to draw, and is

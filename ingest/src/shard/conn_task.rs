@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
-use wayfare_engine::DriverId;
+use wayfare_engine::{DriverId, Rate, Reach};
 use wayfare_net::ws::handshake::Socket;
 use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
@@ -221,9 +221,9 @@ impl State {
         let (heartbeat_ms, fixes_max) =
             (self.house.config.heartbeat.as_millis() as u32, self.house.config.fixes_max as u32);
         let Some(driver) = self.conn(id).map(|conn| conn.driver) else { return };
-        let interval_ms = self.conn_interval_ms(driver);
+        let interval_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id) else { return };
-        conn.interval_ms = interval_ms;
+        conn.rate = Rate::told(interval_ms);
         let message = ToDriver::Welcome {
             version: 1,
             driver: ids::Driver::from(driver).to_string(),

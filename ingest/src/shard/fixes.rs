@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use wayfare_engine::{Batch, DriverId, Effect, Millis, PhoneReport, Verdict};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, PhoneReport, Reach, Verdict};
 use wayfare_wire::codec::{Decoded, DriveCodec, write_verdicts};
 use wayfare_wire::state::write_u64;
 use wayfare_wire::{ErrorBody, ErrorCode};
@@ -105,7 +105,7 @@ impl State {
         let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
         // Over HTTP the rate comes with every answer, on a connection only when it changes.
         let post = matches!(to, AckTo::Post(_));
-        let interval_ms = if post { self.conn_interval_ms(driver) } else { 0 };
+        let interval_ms = if post { self.wanted_interval_ms(driver, Reach::Answered) } else { 0 };
         let codec = match to {
             AckTo::Conn(id) => self.conn(id).map(|conn| conn.codec).unwrap_or_default(),
             AckTo::Post(_) => DriveCodec::Json,

@@ -9,7 +9,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use wayfare_bus::{Fields, Lease};
 use wayfare_engine::learn::Lesson;
-use wayfare_engine::{DriverId, Effect, RawFix, Room, Verdict};
+use wayfare_engine::{DriverId, Effect, Rate, RawFix, Room, Verdict};
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
 use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::Bye;
@@ -43,7 +43,7 @@ pub struct Conn {
     pub opened_s: u32,
     pub malformed_in_row: u8,
     /// The rate last asked of the app.
-    pub interval_ms: u32,
+    pub rate: Rate,
     /// Acks of this flush, about to be written.
     pub acks: Vec<u8>,
 }
@@ -151,7 +151,7 @@ impl State {
             session: None,
             opened_s,
             malformed_in_row: 0,
-            interval_ms: 0,
+            rate: Rate::default(),
             acks: Vec::new(),
         });
         ConnId { place: place as u32, generation }

@@ -1,7 +1,9 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
-use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, RouteChange, RouteLine, Tracker, TripView};
+use wayfare_engine::{
+    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Tracker, TripView, Watch,
+};
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_route, write_string, write_u64};
 
@@ -151,21 +153,28 @@ impl State {
 
     /// Asks the app for another rate if another is wanted now.
     pub fn ask_rate(&mut self, driver: DriverId) {
-        let interval_ms = self.conn_interval_ms(driver);
         let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };
+        let wanted_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id).filter(|conn| conn.session.is_some()) else { return };
-        if conn.interval_ms != interval_ms {
-            conn.interval_ms = interval_ms;
+        if let Some(interval_ms) = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms) {
             self.say(id, &ToDriver::Config { interval_ms });
         }
     }
 
-    /// How often this driver's app should send a fix, by what it does and whether anyone watches.
-    pub fn conn_interval_ms(&self, driver: DriverId) -> u32 {
+    /// How often this driver's app should send a fix, by what it does and who watches.
+    pub fn wanted_interval_ms(&self, driver: DriverId, reach: Reach) -> u32 {
         let Some(tracked) = self.drivers.get(&driver) else { return 0 };
-        let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest())
-            || tracked.view.interest();
-        tracked.tracker.wanted_interval_ms(watched)
+        let limits = self.house.config.limits.get(tracked.tracker.vehicle());
+        let of_driver = if tracked.view.interest() { Watch::Closely } else { Watch::Nobody };
+        tracked.tracker.wanted_interval_ms(limits, reach, of_driver, |trip, phase| {
+            let views = tracked.views.iter().find(|views| views.trip == trip);
+            views.map_or(Watch::Nobody, |views| match (views.operator.interest(), views.customer.interest()) {
+                (true, _) => Watch::Closely,
+                (false, true) if is_visible(phase) => Watch::Closely,
+                (false, true) => Watch::Coarsely,
+                (false, false) => Watch::Nobody,
+            })
+        })
     }
 }
 

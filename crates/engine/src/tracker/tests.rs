@@ -442,5 +442,10 @@ fn two_trips_on_board_have_each_its_own_stops() {
     effects.extend(scene.drive(330..360, 3_000.0, 0.0));
     let views: Vec<_> = scene.tracker.trips().map(|trip| (trip.id, trip.phase, trip.stops_left)).collect();
     assert_eq!(views, [(TRIP, Phase::Arrived, 0), (second, Phase::ToDropoff, 0)]);
-    assert_eq!(scene.tracker.wanted_interval_ms(true), 5_000, "standing at the first door");
+    let wanted = |watch| {
+        let limits = Limits::default();
+        scene.tracker.wanted_interval_ms(&limits, Reach::Pushed, Watch::Nobody, |_, _| watch)
+    };
+    // At the first door, and far from the second.
+    assert_eq!((wanted(Watch::Closely), wanted(Watch::Nobody)), (3_000, 20_000));
 }
