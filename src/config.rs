@@ -127,6 +127,7 @@ pub struct Fanout {
 #[serde(deny_unknown_fields, default)]
 pub struct Trips {
     pub ended_keep_s: u32,
+    pub answer_within_s: u32,
     pub arrivals_keep_days: u32,
     pub tracks_keep_days: u32,
     pub log_events_max: u32,
@@ -229,7 +230,13 @@ impl Default for Fanout {
 
 impl Default for Trips {
     fn default() -> Self {
-        Self { ended_keep_s: 3600, arrivals_keep_days: 90, tracks_keep_days: 60, log_events_max: 100_000 }
+        Self {
+            ended_keep_s: 3600,
+            answer_within_s: 0,
+            arrivals_keep_days: 90,
+            tracks_keep_days: 60,
+            log_events_max: 100_000,
+        }
     }
 }
 
@@ -325,6 +332,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("fanout.drain_spread_s", "At shutdown watchers are told to come back within this time, seconds. 0 to 300."),
     ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
+    (
+        "trips.answer_within_s",
+        "A driver who is given a trip is asked, and has so many seconds to answer; 0: the trip is the driver's at once. 0 or 5 to 3600.",
+    ),
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.arrivals_keep_days", "It is remembered for this long how well arrivals were foreseen, days. 1 to 3650."),
     ("trips.tracks_keep_days", "Where a trip's driver was is kept for this long, days. 1 to 3650."),
@@ -412,7 +423,7 @@ impl Config {
         self.tls_files()?;
         self.quic_listen()?;
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 31] = [
+        let whole: [(&str, u32, u32, u32); 32] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("quic.connections_max", self.quic.connections_max, 1, 1_000_000),
@@ -443,6 +454,7 @@ impl Config {
             ("fanout.drain_spread_s", fanout.drain_spread_s, 0, 300),
             ("fanout.poll_interval_ms", fanout.poll_interval_ms, 100, 60_000),
             ("trips.ended_keep_s", self.trips.ended_keep_s, 0, 604_800),
+            ("trips.answer_within_s", self.trips.answer_within_s, 0, 3600),
             ("trips.log_events_max", self.trips.log_events_max, 100, 100_000_000),
         ];
         for (key, value, least, most) in whole {
@@ -456,6 +468,8 @@ impl Config {
         for (key, value, least, most) in real {
             ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
         }
+        let answer_s = self.trips.answer_within_s;
+        ensure!(answer_s == 0 || answer_s >= 5, "trips.answer_within_s is {answer_s}, it must be 0 or 5 to 3600");
         for file in &self.roads.files {
             ensure!(file.is_file(), "roads.files: there is no file {}", file.display());
         }
@@ -582,6 +596,7 @@ impl Config {
             arrivals_keep_ms: i64::from(self.trips.arrivals_keep_days) * 86_400_000,
             tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
+            answer_within_s: self.trips.answer_within_s,
         }
     }
 

@@ -64,6 +64,9 @@ CREATE TABLE IF NOT EXISTS track_chunk (
     trip TEXT NOT NULL, number BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL,
     points BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (trip, number));
 CREATE INDEX IF NOT EXISTS track_chunk_age ON track_chunk (to_ms);
+CREATE TABLE IF NOT EXISTS offer (trip TEXT PRIMARY KEY, driver TEXT NOT NULL, answer_by_ms BIGINT NOT NULL);
+CREATE INDEX IF NOT EXISTS offer_driver ON offer (driver);
+CREATE INDEX IF NOT EXISTS offer_end ON offer (answer_by_ms);
 CREATE TABLE IF NOT EXISTS outbox (
     entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);

@@ -18,6 +18,7 @@ mod project;
 mod quarantine;
 mod records;
 mod relay;
+mod reports;
 mod route_json;
 mod routes;
 
@@ -59,6 +60,8 @@ pub struct ApiConfig {
     pub arrivals_keep_ms: i64,
     /// How long tracks of trips are kept, milliseconds.
     pub tracks_keep_ms: i64,
+    /// How many seconds drivers have to answer when they are given a trip; 0: they are not asked.
+    pub answer_within_s: u32,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
 }
@@ -125,8 +128,9 @@ impl Api {
         let following = nearby::run(bus, town, stop.clone());
         let (aside, remembering) =
             (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let (hearing, asking) = (reports::run(&self.house, stop.clone()), reports::expire(&self.house, stop.clone()));
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside);
+        tokio::join!(telling, folding, following, remembering, aside, hearing, asking);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

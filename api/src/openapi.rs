@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, device_keys, drivers, fences, nearby, pages, quarantine, roads, stores, tokens, tracks, trips,
+    arrivals, device_keys, drivers, fences, nearby, offers, pages, quarantine, roads, stores, tokens, tracks, trips,
 };
 
 #[derive(OpenApi)]
@@ -19,6 +19,7 @@ use crate::routes::{
         nearby::nearby,
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
+        offers::list, offers::accept, offers::decline, offers::status,
         tracks::read, tracks::erase,
         tokens::create, tokens::revoke, tokens::ticket,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,

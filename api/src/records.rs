@@ -4,6 +4,8 @@ pub mod arrival;
 pub mod device_key;
 pub mod driver;
 pub mod fence;
+pub mod manual;
+pub mod offer;
 pub mod store;
 pub mod table;
 pub mod track;

@@ -7,6 +7,7 @@
 mod acks;
 mod apps;
 mod conn_task;
+mod deliveries;
 mod drivers;
 mod events;
 mod fixes;
@@ -140,6 +141,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
     let mut plans = house.bus.topics.subscriber(PLAN_QUEUE);
     let shard =
         Rc::new(Shard { state: RefCell::new(State::new(index, Arc::clone(&house))), house, wants: Notify::new() });
+    let reported = Rc::clone(&shard.state.borrow().reported);
     let mut events = Vec::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -151,6 +153,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
                 }
             }
             () = shard.wants.notified() => {}
+            () = reported.notified() => shard.keep_reports(),
             _ = tick.tick() => shard.look_over().await,
             command = commands.recv() => match command {
                 Some(command) => shard.obey(command).await,

@@ -22,6 +22,7 @@ mod apps;
 mod bad_input;
 mod corridor;
 mod cuts;
+mod deliveries;
 mod kill;
 mod library;
 mod limits;

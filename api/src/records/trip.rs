@@ -8,6 +8,8 @@ use wayfare_wire::ErrorCode;
 
 use crate::db::{Database, DatabaseError, Write};
 use crate::input::{check_own_id, check_position, check_text, invalid};
+use crate::records::manual::Manual;
+use crate::records::offer::{self, Offer, OfferState};
 use crate::records::table::Lost;
 
 /// No driver has the trip yet.
@@ -69,6 +71,12 @@ pub struct Trip {
     /// Why it was cancelled or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The last offer to a driver, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
+    /// Phases that somebody said, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manual: Vec<Manual>,
     /// Ids of share links that are alive.
     #[serde(default)]
     pub shares: Vec<String>,
@@ -94,6 +102,8 @@ pub struct NewTrip {
     pub customer: String,
     /// `drv_…`; may be given later.
     pub driver: Option<String>,
+    /// The driver is asked, and has so many seconds to answer (5 to 3600); 0: the trip is the driver's at once. Absent: as configured.
+    pub answer_within_s: Option<u32>,
     /// Where it is picked up.
     pub pickup: Place,
     /// Where it is handed over.
@@ -166,6 +176,7 @@ impl Trip {
     /// Gives the trip to a driver, or takes it back.
     pub fn assign(&mut self, driver: Option<wayfare_wire::ids::Driver>, now_ms: i64) -> Result<(), Refusal> {
         self.check_live()?;
+        self.withdraw_offer(now_ms);
         self.driver = driver;
         if driver.is_some() {
             self.assignment += 1;
@@ -185,6 +196,7 @@ impl Trip {
             return Err(Refusal::new(ErrorCode::Conflict, "the trip has no driver who could have delivered it"));
         }
         self.reason = reason;
+        self.withdraw_offer(now_ms);
         self.ended_ms = Some(now_ms);
         self.enter(phase.code(), now_ms);
         Ok(())
@@ -214,13 +226,19 @@ impl Trip {
         true
     }
 
-    fn enter(&mut self, phase: &str, at_ms: i64) {
+    fn withdraw_offer(&mut self, now_ms: i64) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| offer.is_open()) {
+            offer.close(OfferState::Withdrawn, now_ms);
+        }
+    }
+
+    pub(super) fn enter(&mut self, phase: &str, at_ms: i64) {
         self.phase = phase.to_owned();
         self.phase_since_ms = at_ms;
         self.version += 1;
     }
 
-    fn check_live(&self) -> Result<(), Refusal> {
+    pub(super) fn check_live(&self) -> Result<(), Refusal> {
         if self.is_live() {
             return Ok(());
         }
@@ -259,7 +277,7 @@ pub async fn insert(write: &mut Write, trip: &Trip) -> Result<(), DatabaseError>
     .bind(serde_json::to_string(trip)?)
     .execute(&mut **write)
     .await?;
-    Ok(())
+    offer::note(write, trip).await
 }
 
 /// Stores a trip whose version is one above the stored one.
@@ -276,6 +294,7 @@ pub async fn update(write: &mut Write, trip: &Trip) -> Result<Result<(), Lost>, 
     .bind(trip.version as i64 - 1)
     .execute(&mut **write)
     .await?;
+    offer::note(write, trip).await?;
     Ok(if done.rows_affected() == 1 { Ok(()) } else { Err(Lost) })
 }
 

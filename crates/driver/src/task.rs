@@ -157,6 +157,11 @@ impl Task {
         if let Some(phone) = phone {
             pipe.control(phone).await?;
         }
+        loop {
+            let word = self.shared.core().poll_word(Instant::now());
+            let Some(word) = word else { break };
+            pipe.control(word).await?;
+        }
         let messages = self.number().await?;
         for message in messages {
             pipe.fixes(message.text).await?;

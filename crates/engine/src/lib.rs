@@ -67,7 +67,7 @@ pub use pacing::{AREA_LEAST_MS, area_is_off, area_worth_telling, marker_worth_te
 pub use phase::Phase;
 pub use phone::{Outage, OutageReason, Phone, PhoneReport, Said};
 pub use plan::{Plan, PlanStop, PlanTrip, StopKind};
-pub use rate::{Rate, Reach, SLOWER_AFTER_MS, Watch};
+pub use rate::{Rate, Reach, Watch};
 pub use skew::{ClockReading, Skew};
 pub use tracker::Tracker;
 pub use trip::TripView;

@@ -14,12 +14,15 @@ pub(crate) const LOW_PCT: u8 = 15;
 /// Up to here the next stop is near, in metres: twice a motor vehicle's fence, so that its line is crossed with fixes on both sides.
 const NEAR_M: f64 = 150.0;
 
-/// Beyond this a stop is far, in metres: at 22 m/s, and seen every 20 s, nobody gets from there to the fence unseen.
-const FAR_M: f64 = 600.0;
+/// Beyond this a stop is far, in metres: at 15 m/s, and seen every 20 s, nobody gets from there to the fence unseen.
+const FAR_M: f64 = 400.0;
 
-/// Another, slower rate is asked for only after it was wanted for this long, in ms: a page loaded anew, or a light that turns green, changes
-/// nothing. A faster one is asked for at once.
-pub const SLOWER_AFTER_MS: i64 = 15_000;
+/// Another, slower rate is asked for only after it was wanted for this long, in ms: a page loaded anew changes nothing. A faster one is asked
+/// for at once.
+const SLOWER_AFTER_MS: i64 = 5_000;
+
+/// The same for phones that hear of it in an answer: some of their apps start the receiver anew each time.
+const SLOWER_ANSWERED_AFTER_MS: i64 = 15_000;
 
 /// A phone that can be told only when it sends is not asked to send less often than this while a trip is live, in ms: so long may a
 /// watcher who has just come have to wait.
@@ -71,13 +74,9 @@ pub(crate) fn of_trip(situation: &Situation) -> u32 {
         (Watch::Coarsely, Phase::AtPickup) => 5_000,
         (Watch::Coarsely, Phase::ToPickup | Phase::ToDropoff | Phase::Arriving) if near => 5_000,
         (Watch::Coarsely, _) => 10_000,
-        (Watch::Nobody, Phase::ToPickup | Phase::ToDropoff | Phase::Arriving) => match (near, far) {
-            (true, _) => 5_000,
-            (_, false) => 10_000,
-            (_, true) => 20_000,
-        },
-        // Whoever moves about at the pick-up is about to leave.
-        (Watch::Nobody, Phase::AtPickup) if !situation.standing => 5_000,
+        // Arrivals and departures are for the record: it may say them a few seconds later.
+        (Watch::Nobody, Phase::ToPickup | Phase::ToDropoff | Phase::Arriving) if !far => 10_000,
+        (Watch::Nobody, Phase::AtPickup) if !situation.standing => 10_000,
         (Watch::Nobody, _) => 20_000,
     }
 }
@@ -117,8 +116,12 @@ impl Rate {
     }
 
     /// What to ask for now that `wanted_ms` is wanted, if it is another interval than was asked for last: a shorter one at once, a longer
-    /// one when something longer has been wanted for [`SLOWER_AFTER_MS`].
-    pub fn settle(&mut self, now: Millis, wanted_ms: u32) -> Option<u32> {
+    /// one when something longer has been wanted for a while: 5 s on a connection, 15 s for those who hear of it in an answer.
+    pub fn settle(&mut self, now: Millis, wanted_ms: u32, reach: Reach) -> Option<u32> {
+        let after_ms = match reach {
+            Reach::Pushed => SLOWER_AFTER_MS,
+            Reach::Answered => SLOWER_ANSWERED_AFTER_MS,
+        };
         if wanted_ms == self.asked_ms {
             self.slower_since = None;
             return None;
@@ -130,7 +133,7 @@ impl Rate {
                 self.slower_since = Some(now);
                 return None;
             }
-            if now < since + SLOWER_AFTER_MS {
+            if now < since + after_ms {
                 return None;
             }
         }
@@ -202,7 +205,7 @@ mod tests {
             for (seconds, fast) in steps {
                 now = now + i64::from(seconds % 8) * 1_000;
                 let wanted = if fast { 3_000 } else { 20_000 };
-                if let Some(told) = rate.settle(now, wanted) {
+                if let Some(told) = rate.settle(now, wanted, Reach::Pushed) {
                     prop_assert_eq!(told, wanted);
                     prop_assert_ne!(told, asked);
                     prop_assert!(fast || now.since_ms(changed) >= SLOWER_AFTER_MS);
@@ -224,19 +227,21 @@ mod tests {
         check(Watch::Coarsely, Phase::ToPickup, 2_000.0, 10_000);
         check(Watch::Nobody, Phase::ToDropoff, 2_000.0, 20_000);
         check(Watch::Nobody, Phase::ToDropoff, 400.0, 10_000);
-        check(Watch::Nobody, Phase::Arriving, 100.0, 5_000);
+        check(Watch::Nobody, Phase::Arriving, 450.0, 20_000);
         assert_eq!((of_idle(Watch::Nobody), of_idle(Watch::Closely)), (30_000, 10_000));
     }
 
     #[test]
     fn a_visitor_who_leaves_for_a_moment_changes_nothing() {
         let mut rate = Rate::told(3_000);
-        assert_eq!(rate.settle(Millis(0), 20_000), None);
-        assert_eq!(rate.settle(Millis(10_000), 3_000), None);
-        assert_eq!(rate.settle(Millis(20_000), 20_000), None);
-        assert_eq!(rate.settle(Millis(34_999), 10_000), None);
-        assert_eq!(rate.settle(Millis(35_000), 10_000), Some(10_000));
-        assert_eq!(rate.settle(Millis(35_001), 3_000), Some(3_000));
+        let mut settle = |now_ms, wanted_ms, reach| rate.settle(Millis(now_ms), wanted_ms, reach);
+        assert_eq!(settle(0, 20_000, Reach::Pushed), None);
+        assert_eq!(settle(4_000, 3_000, Reach::Pushed), None);
+        assert_eq!(settle(20_000, 20_000, Reach::Pushed), None);
+        assert_eq!(settle(24_999, 10_000, Reach::Pushed), None);
+        assert_eq!(settle(25_000, 10_000, Reach::Answered), None);
+        assert_eq!(settle(25_000, 10_000, Reach::Pushed), Some(10_000));
+        assert_eq!(settle(25_001, 3_000, Reach::Pushed), Some(3_000));
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub mod field {
     pub const CUSTOMER: &str = "customer";
     /// The store's id.
     pub const STORE: &str = "store";
+    /// The last offer of the trip to a driver; for operators.
+    pub const OFFER: &str = "offer";
+    /// Who said by hand that the trip is in this phase; for operators.
+    pub const MANUAL: &str = "manual";
     /// Share links that are alive.
     pub const SHARES: &str = "shares";
     /// Version of the record that was projected.

@@ -126,7 +126,7 @@ impl Phones {
     /// each time.
     fn rate_to_ask(&mut self, device: u128, wanted_ms: u32, now: Millis) -> Option<u32> {
         if let Some((_, rate)) = self.rates.iter_mut().find(|(known, _)| *known == device) {
-            return rate.settle(now, wanted_ms);
+            return rate.settle(now, wanted_ms, Reach::Answered);
         }
         if self.rates.len() == PHONES {
             self.rates.remove(0);

@@ -180,6 +180,18 @@ impl State {
             }
             (FromDriver::Hello { session, token }, _) => self.hello(id, &session, token.as_deref()),
             (FromDriver::Auth { token }, Some(_)) => self.renew(id, &token),
+            (FromDriver::Accept { trip, offer }, Some(_)) => {
+                let report = self.answer(driver, &trip, offer, None);
+                self.report(id, report);
+            }
+            (FromDriver::Decline { trip, offer, reason }, Some(_)) => {
+                let report = self.answer(driver, &trip, offer, Some(reason));
+                self.report(id, report);
+            }
+            (FromDriver::Status { trip, phase, at_ms }, Some(_)) => {
+                let report = self.status(driver, &trip, &phase, at_ms);
+                self.report(id, report);
+            }
             (FromDriver::Phone(phone), Some(session)) => self.hear_phone(driver, session, &phone.report()),
             (FromDriver::Ping, Some(_)) => self.say(id, &ToDriver::Pong),
             (_, None) => {
@@ -215,6 +227,10 @@ impl State {
             self.close(old, CloseCode::Replaced, None);
         }
         self.welcome(id);
+        if let Some(conn) = self.conn(id) {
+            conn.told.clear();
+        }
+        self.tell_deliveries(driver);
     }
 
     fn welcome(&mut self, id: ConnId) {

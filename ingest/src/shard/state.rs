@@ -16,6 +16,7 @@ use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
+use super::deliveries::{Report, Told};
 use super::drivers::Tracked;
 use super::line::Line;
 use super::map::Census;
@@ -44,6 +45,8 @@ pub struct Conn {
     pub malformed_in_row: u8,
     /// The rate last asked of the app.
     pub rate: Rate,
+    /// Deliveries that were told here.
+    pub told: Told,
     /// Acks of this flush, about to be written.
     pub acks: Vec<u8>,
 }
@@ -69,6 +72,9 @@ pub struct State {
     pub plan_tags: AHashMap<u64, DriverId>,
     pub conns: Slab<Conn>,
     pub wants: Vec<Want>,
+    /// What drivers said, to be kept, and the word that there is some.
+    pub reports: Vec<(ConnId, Report)>,
+    pub reported: Rc<Notify>,
     pub counters: Counters,
     pub link_limits: LinkLimits,
     /// Nothing more is taken.
@@ -112,6 +118,8 @@ impl State {
             plan_tags: AHashMap::new(),
             conns: Slab::new(),
             wants: Vec::new(),
+            reports: Vec::new(),
+            reported: Rc::default(),
             counters: Counters::default(),
             link_limits,
             draining: false,
@@ -152,6 +160,7 @@ impl State {
             opened_s,
             malformed_in_row: 0,
             rate: Rate::default(),
+            told: Told::new(),
             acks: Vec::new(),
         });
         ConnId { place: place as u32, generation }

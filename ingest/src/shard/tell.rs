@@ -156,7 +156,7 @@ impl State {
         let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };
         let wanted_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id).filter(|conn| conn.session.is_some()) else { return };
-        if let Some(interval_ms) = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms) {
+        if let Some(interval_ms) = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms, Reach::Pushed) {
             self.say(id, &ToDriver::Config { interval_ms });
         }
     }

@@ -25,6 +25,11 @@ pub(super) fn phone(phone: Phone) -> String {
     text(&FromDriver::Phone(phone))
 }
 
+/// What an app says about a trip.
+pub(super) fn word(word: &FromDriver) -> String {
+    text(word)
+}
+
 pub(super) fn fixes(seq: u64, sent_ms: i64, fixes: &[Fix]) -> String {
     text(&Fixes { kind: "fixes", seq, sent_ms, fixes })
 }

@@ -120,8 +120,37 @@ impl Line {
                 Ok(())
             }
             (Some("phone"), _) => self.phone(text.into()).await,
+            (Some(kind @ ("accept" | "decline" | "status")), _) => self.word(kind, message.clone()).await,
             _ => Ok(()),
         }
+    }
+
+    /// What is said about a trip is a call of the API. What it refuses is refused for good; what else goes wrong is said again.
+    async fn word(&mut self, kind: &str, mut body: Value) -> Result<(), Ended> {
+        let trip = body["trip"].as_str().unwrap_or_default().to_owned();
+        let said = body["phase"].as_str().unwrap_or(kind).to_owned();
+        if let Some(members) = body.as_object_mut() {
+            members.retain(|name, _| !matches!(name.as_str(), "type" | "trip"));
+        }
+        let path = format!("/v1/trips/{trip}/{kind}");
+        let answer = Box::pin(self.post(&path, body.to_string().into()));
+        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
+        body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?;
+        let heard = match status {
+            200..300 => json!({ "type": "noted", "trip": trip, "said": said }),
+            400 | 404 | 409 | 410 | 422 => {
+                let message = format!("refused with status {status}");
+                json!({ "type": "error", "code": "not_found", "message": message, "retry": false, "field": "trip" })
+            }
+            _ => {
+                let reason = format!("refused with status {status}");
+                return Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() });
+            }
+        };
+        self.heard.push_back(heard.to_string());
+        Ok(())
     }
 
     /// Whatever the answer is: a message of fixes will hear it too, and can do something about it.
