@@ -210,7 +210,7 @@ async fn open(
                     while let Some(event) = events.recv().await {
                         match event {
                             Event::Acked(_) => drop(uploads.fetch_add(1, Ordering::Relaxed)),
-                            Event::Connected { .. } => {}
+                            Event::Connected { .. } | Event::Delivery(_) | Event::Withdrawn { .. } => {}
                             trouble => tracing::info!(?trouble, "a courier's phone"),
                         }
                     }
