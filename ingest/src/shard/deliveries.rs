@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use serde_json::json;
-use smallvec::SmallVec;
 use wayfare_bus::Append;
 use wayfare_engine::{DriverId, Phase};
 use wayfare_wire::messages::drive::{Delivery, ToDriver};
@@ -20,7 +19,7 @@ const REASON_CHARS_MAX: usize = 200;
 const AGAIN_MS: u32 = 1000;
 
 /// A delivery that was told on a connection: its trip, and which offer it was.
-pub type Told = SmallVec<[(String, Option<u64>); 2]>;
+pub type Told = Vec<(String, Option<u64>)>;
 
 /// Something that a driver said about a trip, to be kept.
 pub struct Report {
