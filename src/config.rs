@@ -5,16 +5,18 @@
 
 #![allow(missing_docs, reason = "every key is documented in KEYS, from which the sample is made")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use wayfare_engine::roads::Profile;
 use wayfare_engine::{LimitsTable, ServiceArea, Vehicle};
 use wayfare_net::bucket::Rate;
+use wayfare_net::gate::GateConfig;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tls::TlsFiles;
 
@@ -24,6 +26,7 @@ use wayfare_net::tls::TlsFiles;
 pub struct Config {
     pub data: Data,
     pub http: Http,
+    pub gate: GateKeys,
     pub tls: Tls,
     pub quic: Quic,
     pub log: Log,
@@ -48,9 +51,23 @@ pub struct Http {
     pub listen: String,
     pub behind_tls_proxy: bool,
     pub origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
     pub connections_max: u32,
     pub head_timeout_s: u32,
     pub metrics_open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateKeys {
+    pub address_requests_per_second: f32,
+    pub address_requests_burst: f32,
+    pub network_requests_per_second: f32,
+    pub network_requests_burst: f32,
+    pub address_connections_max: u32,
+    pub network_connections_max: u32,
+    pub arrivals_per_second: f32,
+    pub arrivals_burst: f32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -160,9 +177,26 @@ impl Default for Http {
             listen: "127.0.0.1:8080".into(),
             behind_tls_proxy: false,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             connections_max: 100_000,
             head_timeout_s: 10,
             metrics_open: false,
+        }
+    }
+}
+
+impl Default for GateKeys {
+    /// As told in `PROTOCOL.md`, "Limits".
+    fn default() -> Self {
+        Self {
+            address_requests_per_second: 2_000.0,
+            address_requests_burst: 10_000.0,
+            network_requests_per_second: 8_000.0,
+            network_requests_burst: 40_000.0,
+            address_connections_max: 20_000,
+            network_connections_max: 50_000,
+            arrivals_per_second: 1_000.0,
+            arrivals_burst: 2_000.0,
         }
     }
 }
@@ -261,9 +295,30 @@ pub const KEYS: &[(&str, &str)] = &[
         "http.origins",
         "Web pages of other hosts that may talk to us: exact origins, like \"https://track.example.com\".",
     ),
+    (
+        "http.trusted_proxies",
+        "Proxies of ours, as addresses or networks (\"10.0.0.0/8\"): the client is whom their X-Forwarded-For names. Nobody else's is believed.",
+    ),
     ("http.connections_max", "Most open connections, drivers and watchers together. 1 to 1000000."),
     ("http.head_timeout_s", "A request head must be complete after this long, seconds. 1 to 120."),
     ("http.metrics_open", "True: /metrics needs no token. Otherwise one of the roles support, admin or service."),
+    (
+        "gate.address_requests_per_second",
+        "Requests of one address (IPv4; a /64 of IPv6), sustained. Phone networks put thousands behind one. 0.1 to 1000000.",
+    ),
+    ("gate.address_requests_burst", "Requests of one address at once. 1 to 1000000."),
+    ("gate.network_requests_per_second", "Requests of one network (/24; /48), sustained. 0.1 to 1000000."),
+    ("gate.network_requests_burst", "Requests of one network at once. 1 to 1000000."),
+    (
+        "gate.address_connections_max",
+        "Open connections of one address; proxies of ours may have any number. 1 to 1000000.",
+    ),
+    ("gate.network_connections_max", "Open connections of one network. 1 to 1000000."),
+    (
+        "gate.arrivals_per_second",
+        "New WebSockets and QUIC connections a second, of everybody; the others are told each its own time to come again. 1 to 1000000.",
+    ),
+    ("gate.arrivals_burst", "New WebSockets and QUIC connections at once. 1 to 1000000."),
     (
         "tls.cert_file",
         "PEM file of the certificate, its own first. With it HTTP and WebSocket speak TLS, and QUIC uses it. Empty: none.",
@@ -423,9 +478,12 @@ impl Config {
         self.tls_files()?;
         self.quic_listen()?;
         self.area()?;
-        let whole: [(&str, u32, u32, u32); 32] = [
+        self.trusted_proxies()?;
+        let whole: [(&str, u32, u32, u32); 34] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
+            ("gate.address_connections_max", self.gate.address_connections_max, 1, 1_000_000),
+            ("gate.network_connections_max", self.gate.network_connections_max, 1, 1_000_000),
             ("quic.connections_max", self.quic.connections_max, 1, 1_000_000),
             ("quic.handshakes_max", self.quic.handshakes_max, 1, 65_536),
             ("quic.retry_above", self.quic.retry_above, 0, 65_536),
@@ -460,7 +518,14 @@ impl Config {
         for (key, value, least, most) in whole {
             ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
         }
-        let real: [(&str, f32, f32, f32); 3] = [
+        let gate = &self.gate;
+        let real: [(&str, f32, f32, f32); 9] = [
+            ("gate.address_requests_per_second", gate.address_requests_per_second, 0.1, 1e6),
+            ("gate.address_requests_burst", gate.address_requests_burst, 1.0, 1e6),
+            ("gate.network_requests_per_second", gate.network_requests_per_second, 0.1, 1e6),
+            ("gate.network_requests_burst", gate.network_requests_burst, 1.0, 1e6),
+            ("gate.arrivals_per_second", gate.arrivals_per_second, 1.0, 1e6),
+            ("gate.arrivals_burst", gate.arrivals_burst, 1.0, 1e6),
             ("ingest.messages_per_second", ingest.messages_per_second, 0.1, 1e6),
             ("ingest.messages_burst", ingest.messages_burst, 1.0, 1e6),
             ("ingest.accuracy_m_max", ingest.accuracy_m_max, 0.0, 10_000.0),
@@ -518,6 +583,28 @@ impl Config {
              quic.generated_certificate = true"
         );
         Ok(Some(address))
+    }
+
+    fn trusted_proxies(&self) -> anyhow::Result<Vec<IpNet>> {
+        let read = |text: &String| {
+            let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+            network.with_context(|| format!("http.trusted_proxies: {text:?} is no address and no network"))
+        };
+        self.http.trusted_proxies.iter().map(read).collect()
+    }
+
+    /// For the door.
+    pub fn gate(&self) -> anyhow::Result<GateConfig> {
+        let gate = &self.gate;
+        let rate = |per_second, burst| Rate { per_second, burst };
+        Ok(GateConfig {
+            address: rate(gate.address_requests_per_second, gate.address_requests_burst),
+            network: rate(gate.network_requests_per_second, gate.network_requests_burst),
+            address_connections: gate.address_connections_max,
+            network_connections: gate.network_connections_max,
+            arrivals: rate(gate.arrivals_per_second, gate.arrivals_burst),
+            trusted_proxies: self.trusted_proxies()?,
+        })
     }
 
     fn area(&self) -> anyhow::Result<Option<ServiceArea>> {

@@ -25,6 +25,7 @@ use wayfare_bus::Bus;
 use wayfare_fanout::Fanout;
 use wayfare_ingest::Ingest;
 use wayfare_net::cores::Cores;
+use wayfare_net::gate::{self, Gate};
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::serve::{ServeLimits, serve};
 use wayfare_net::tokens::Verifier;
@@ -70,6 +71,7 @@ impl House {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let shown = tls::Shown::read(config)?;
+        let gate = Gate::new(config.gate()?);
         let bus = Bus::embedded(config.bus()).await?;
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
@@ -97,7 +99,7 @@ impl House {
         let quic = match tls::QuicDoor::prepare(config, &shown)? {
             Some(tls::QuicDoor { socket, tls, config, fingerprint }) => {
                 let address = socket.local_addr()?;
-                ingest.listen_on_quic(socket, tls, config, &cores).await.context("quic.listen")?;
+                ingest.listen_on_quic(socket, tls, config, Arc::clone(&gate), &cores).await.context("quic.listen")?;
                 tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
                 Some(QuicAddress { address, fingerprint })
             }
@@ -122,6 +124,7 @@ impl House {
             .merge(health)
             .merge(extra)
             .fallback(pages::page)
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&gate), gate::pass))
             .layer(axum::middleware::from_fn_with_state(origins, cross_origin::answer))
             .layer(axum::middleware::map_response(pages::harden));
         let limits = ServeLimits {
@@ -129,7 +132,7 @@ impl House {
             head_timeout: Duration::from_secs(u64::from(config.http.head_timeout_s)),
             ..ServeLimits::default()
         };
-        tasks.push(tokio::spawn(serve(listener, app, limits, tls, stopped.clone())));
+        tasks.push(tokio::spawn(serve(listener, app, limits, gate, tls, stopped.clone())));
         let relay = api.clone();
         let relay_stop = stopped.clone();
         tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));

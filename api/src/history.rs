@@ -16,8 +16,9 @@ use crate::db::{self, Database, DatabaseError};
 use crate::records::track::{self, Point};
 use crate::records::trip;
 
-/// Records folded in one transaction: some thousand fixes when drivers are many.
-const BATCH: usize = 32;
+/// Records folded in one transaction. Under load more gather in a pause than are half of this: a driver costs some statements for each
+/// transaction it appears in, so that few large ones cost a part of many small ones.
+const BATCH: usize = 256;
 /// Between two batches while the log is young: fewer chunks are written twice, and nobody asks for history of this very second.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Between two looks for what is past its time.

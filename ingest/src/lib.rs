@@ -27,6 +27,7 @@ use wayfare_bus::Bus;
 use wayfare_engine::{DriverId, Knowledge, LimitsTable, Room, ServiceArea, World};
 use wayfare_net::bucket::Rate;
 use wayfare_net::cores::Cores;
+use wayfare_net::gate::Gate;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
@@ -186,9 +187,10 @@ impl Ingest {
         socket: UdpSocket,
         tls: rustls::ServerConfig,
         config: quic::QuicConfig,
+        gate: Arc<Gate>,
         cores: &Cores,
     ) -> std::io::Result<()> {
-        let endpoint = quic::open(self, socket, tls, config, cores).await?;
+        let endpoint = quic::open(self, socket, tls, config, gate, cores).await?;
         let _ = self.quic.set(endpoint);
         Ok(())
     }

@@ -19,8 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use wayfare_net::cores::Cores;
+use wayfare_net::gate::Gate;
+use wayfare_net::serve::Seat;
 use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::frame::Frames;
 
@@ -51,7 +53,7 @@ pub(crate) struct Arrival {
     ingest: Arc<Ingest>,
     handshake: Handshake,
     timeout: Duration,
-    permit: OwnedSemaphorePermit,
+    permit: Seat,
 }
 
 /// A connection whose driver is known, on its way to the driver's shard.
@@ -68,7 +70,7 @@ pub(crate) struct Greeted {
     /// As `hello` said it.
     pub session: String,
     /// Counts the connection as open until dropped.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Seat,
 }
 
 /// Counts as an unfinished handshake until dropped.
@@ -93,6 +95,7 @@ pub(crate) async fn open(
     socket: UdpSocket,
     tls: rustls::ServerConfig,
     config: QuicConfig,
+    gate: Arc<Gate>,
     cores: &Cores,
 ) -> std::io::Result<Endpoint> {
     let server = endpoint::server_config(tls, &ingest.house.config, &config)?;
@@ -104,7 +107,7 @@ pub(crate) async fn open(
         let accepting = made.as_ref().ok().cloned();
         let _ = told.send(made);
         if let Some(endpoint) = accepting {
-            admit::run(ingest, endpoint, config).await;
+            admit::run(ingest, endpoint, config, gate).await;
         }
     });
     heard.await.map_err(std::io::Error::other)?

@@ -7,8 +7,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+#[cfg(target_os = "linux")]
+use wayfare_driver::Trust;
+#[cfg(target_os = "linux")]
+use wayfare_loadtest::air::Weather;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
-use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions};
+#[cfg(target_os = "linux")]
+use wayfare_loadtest::load::WeatherOptions;
+use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions, Speaks, StormOptions};
 use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
@@ -84,6 +90,9 @@ struct LoadArgs {
     /// How drivers write: json or proto
     #[arg(long, default_value = "json", value_parser = codec)]
     codec: DriveCodec,
+    /// What listens there: wayfare, or a relay to compare with (relay, socketio; see loadtest/peers)
+    #[arg(long, value_enum, default_value_t = Speaks::Wayfare)]
+    speaks: Speaks,
 }
 
 fn codec(name: &str) -> Result<DriveCodec, String> {
@@ -189,6 +198,53 @@ enum Command {
         /// Seed of town and couriers
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Cuts many drivers in the same moment; measures how soon they are back, and what others wait meanwhile
+    Storm {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Drivers who are cut
+        #[arg(long, default_value_t = 10_000)]
+        drivers: usize,
+        /// Drivers whose connections stay, each with a watcher
+        #[arg(long, default_value_t = 200)]
+        others: usize,
+        /// Fixes per second of each of those
+        #[arg(long, default_value_t = 1.0)]
+        rate: f64,
+    },
+    /// QUIC and WebSocket side by side on a bad line: how old the newest position is. Needs root; the server listens on 0.0.0.0
+    #[cfg(target_os = "linux")]
+    Weather {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Port of the server's QUIC door
+        #[arg(long)]
+        quic_port: u16,
+        /// SHA-256 of the server's certificate
+        #[arg(long)]
+        fingerprint: String,
+        /// Drivers of each kind
+        #[arg(long, default_value_t = 20)]
+        drivers: usize,
+        /// Between two fixes, ms
+        #[arg(long, default_value_t = 1000)]
+        interval: u64,
+        /// There and back, ms
+        #[arg(long, default_value_t = 350)]
+        rtt: u64,
+        /// Each packet takes up to this much longer, ms
+        #[arg(long, default_value_t = 40)]
+        jitter: u64,
+        /// Share of packets lost, each way
+        #[arg(long, default_value_t = 0.05)]
+        loss: f64,
+        /// Every phone has another port after this time, in seconds
+        #[arg(long, default_value_t = 10.0)]
+        rebind: f64,
+        /// How long to count, in seconds
+        #[arg(long, default_value_t = 60.0)]
+        duration: f64,
     },
     /// Couriers at work in a generated town, until ctrl-c
     Demo {
@@ -316,6 +372,30 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             };
             print(&rate(&options).await?, json)
         }
+        Command::Storm { load, drivers, others, rate } => {
+            let options = StormOptions { others: load.options(others, 1, json), rate_hz: rate, drivers };
+            print(&load::storm(&options).await?, json)
+        }
+        #[cfg(target_os = "linux")]
+        Command::Weather { server, quic_port, fingerprint, drivers, interval, rtt, jitter, loss, rebind, duration } => {
+            let weather = Weather {
+                delay: Duration::from_millis(rtt) / 2,
+                jitter: Duration::from_millis(jitter),
+                loss,
+                rebind: seconds(rebind),
+            };
+            let options = WeatherOptions {
+                base_url: server.url,
+                service_token: server.token,
+                quic_port,
+                trust: Trust::fingerprint(&fingerprint)?,
+                weather,
+                drivers,
+                interval: Duration::from_millis(interval.max(10)),
+                duration: seconds(duration),
+            };
+            print(&load::weather(&options).await?, json)
+        }
         Command::Demo { server, transport, couriers, speedup, rate, seed, orders } => {
             let transport = transport.parse()?;
             let options =
@@ -364,6 +444,7 @@ impl LoadArgs {
             threads: self.threads,
             progress: shows_progress(json),
             codec: self.codec,
+            speaks: self.speaks,
         }
     }
 }

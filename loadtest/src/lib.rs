@@ -10,6 +10,8 @@
 // In a test, a panic is the report.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(target_os = "linux")]
+pub mod air;
 pub mod clock;
 pub mod courier;
 pub mod demo;

@@ -1,8 +1,9 @@
 //! Many drivers and watchers, to measure the server.
 //!
-//! Five measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
+//! Seven measurements: [`run`] is open loop (fixes are due at fixed times, whatever the server does) and measures latency;
 //! [`closed`] keeps one fix on its way per driver and measures cost; [`fan`] has one driver and many watchers;
-//! [`idle`] only holds connections and measures memory; [`drive()`](drive) sends by the driver's library on any transport.
+//! [`idle`] only holds connections and measures memory; [`drive()`](drive) sends by the driver's library on any transport; [`storm()`](storm) cuts
+//! everybody at once; `weather` compares QUIC and WebSocket on a bad line.
 //!
 //! The generator must cost less than the server. Each of its threads owns its connections: one poll loop, one read
 //! buffer, frames read in place, `t_ms` found by a text search; no task, timer or allocation per connection or message.
@@ -18,15 +19,23 @@ mod counts;
 mod drive;
 mod frames;
 mod idle;
+mod peer;
 mod process;
 mod progress;
 mod report;
 mod setup;
+mod storm;
+#[cfg(target_os = "linux")]
+mod weather;
 mod worker;
 
 pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
+pub use peer::Speaks;
 pub use report::LoadReport;
+pub use storm::{StormOptions, StormReport, storm};
+#[cfg(target_os = "linux")]
+pub use weather::{WayReport, WeatherOptions, WeatherReport, weather};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +75,8 @@ pub struct LoadOptions {
     pub progress: bool,
     /// How drivers write.
     pub codec: DriveCodec,
+    /// What the server is: ours, or a relay to compare with.
+    pub speaks: Speaks,
 }
 
 /// Open loop: every driver sends `rate_hz` fixes a second.
@@ -104,7 +115,10 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
     process::check_open_files(connections)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
     let before = options.pid.map(Usage::of).transpose()?;
-    let records = setup::records(&rest, options.drivers, options.progress).await?;
+    let records = match options.speaks {
+        Speaks::Wayfare => setup::records(&rest, options.drivers, options.progress).await?,
+        Speaks::Relay | Speaks::SocketIo => setup::rooms(options.drivers),
+    };
     let (clock, live) = (Clock::start(), Arc::new(Live::default()));
     let threads = options.threads.clamp(1, options.drivers.max(1));
     let shares = setup::share(&records, threads);
@@ -140,7 +154,9 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
         shown.abort();
         progress::clear();
     }
-    setup::tidy(&rest, &records).await;
+    if options.speaks == Speaks::Wayfare {
+        setup::tidy(&rest, &records).await;
+    }
     Ok(LoadReport::new(&report::Measured {
         kind,
         options,
@@ -159,12 +175,12 @@ async fn connect(
     clock: Clock,
     live: &Arc<Live>,
 ) -> anyhow::Result<Vec<Worker>> {
-    let server = client::Server::new(&options.base_url, &options.service_token)?;
+    let server = client::Server::new(&options.base_url, &options.service_token, options.speaks)?;
     let joining = shares.iter().map(|share| {
         let (server, share, live) = (server.clone(), share.clone(), Arc::clone(live));
         let (watchers, codec) = (options.watchers, options.codec);
         tokio::task::spawn_blocking(move || {
-            let mut worker = Worker::new(pace, clock, live)?;
+            let mut worker = Worker::new(pace, clock, live, server.speaks())?;
             for record in &share {
                 worker.add_ride(&server, record, watchers, codec)?;
             }

@@ -202,6 +202,16 @@ impl Rest {
         Ok(())
     }
 
+    /// How many points a trip's track has, of the first 20,000.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn track_points(&self, trip: &str) -> Result<u64, RestError> {
+        let path = format!("/v1/trips/{trip}/track?format=geojson&limit=20000");
+        let track: Value = self.ask(Method::GET, &path, &()).await?;
+        Ok(track["geometry"]["coordinates"].as_array().map_or(0, Vec::len) as u64)
+    }
+
     /// A token of `role` (`driver`, `share`, …) for `sub`, valid for a day.
     ///
     /// # Errors

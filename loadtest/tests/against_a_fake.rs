@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake::{Fake, Faults};
 use tokio::sync::watch;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
-use wayfare_loadtest::load::{self, IdleOptions, LoadOptions};
+use wayfare_loadtest::load::{self, IdleOptions, LoadOptions, Speaks};
 use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, ReplayReport, replay};
 use wayfare_loadtest::town::Town;
@@ -28,6 +28,7 @@ fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
         threads: 2,
         progress: false,
         codec: DriveCodec::Json,
+        speaks: Speaks::Wayfare,
     }
 }
 
@@ -54,6 +55,15 @@ async fn a_closed_loop_waits_for_deliveries_and_keeps_below_its_rate() {
     assert_eq!((free.lost, free.stalled), (0, 0), "{free}");
     let held = load::closed(&options(&fake, 2, 1), 1, 25.0).await.unwrap();
     assert!((30..=52).contains(&held.sent), "{held}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_loop_goes_on_when_acks_come_late() {
+    // Sixty is where a driver stops sending: by then every delivery has come, and only the acks can wake it.
+    let fake = Fake::start(Faults { acks_owed: 60, ..Faults::default() }).await;
+    let report = load::closed(&options(&fake, 2, 1), 1, 0.0).await.unwrap();
+    assert!(report.sent > 120, "{report}");
+    assert_eq!((report.lost, report.stalled), (0, 0), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

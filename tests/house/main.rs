@@ -23,6 +23,7 @@ mod bad_input;
 mod corridor;
 mod cuts;
 mod deliveries;
+mod gate;
 mod kill;
 mod library;
 mod limits;

@@ -1,6 +1,8 @@
 //! Token buckets: how often something may happen.
 
-use std::time::Instant;
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
@@ -37,29 +39,50 @@ impl Bucket {
         self.tokens -= 1.0;
         true
     }
+
+    /// How long until there is a token again, as of the last time one was asked for.
+    fn wait(&self, rate: Rate) -> Duration {
+        Duration::from_secs_f32(((1.0 - self.tokens) / rate.per_second).max(0.0))
+    }
 }
 
 /// One bucket per key, for at most `keys_max` keys; beyond that, full buckets are forgotten first and then all.
 #[derive(Debug)]
-pub struct Buckets {
+pub struct Buckets<K = String> {
     rate: Rate,
     keys_max: usize,
-    buckets: AHashMap<String, Bucket>,
+    buckets: AHashMap<K, Bucket>,
 }
 
-impl Buckets {
+impl<K: Hash + Eq> Buckets<K> {
     /// No keys yet.
     pub fn new(rate: Rate, keys_max: usize) -> Self {
         Self { rate, keys_max, buckets: AHashMap::new() }
     }
 
     /// Takes a token of `key`; false if there is none.
-    pub fn take(&mut self, key: &str, now: Instant) -> bool {
+    pub fn take<Q>(&mut self, key: &Q, now: Instant) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.take_or_wait(key, now).is_ok()
+    }
+
+    /// Takes a token of `key`.
+    ///
+    /// # Errors
+    /// There is none: how long until there is one.
+    pub fn take_or_wait<Q>(&mut self, key: &Q, now: Instant) -> Result<(), Duration>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let rate = self.rate;
         if let Some(bucket) = self.buckets.get_mut(key) {
-            return bucket.take(self.rate, now);
+            return if bucket.take(rate, now) { Ok(()) } else { Err(bucket.wait(rate)) };
         }
         if self.buckets.len() >= self.keys_max {
-            let rate = self.rate;
             let filling = |bucket: &Bucket| {
                 now.saturating_duration_since(bucket.filled).as_secs_f32() * rate.per_second
                     < rate.burst - bucket.tokens
@@ -69,14 +92,15 @@ impl Buckets {
                 self.buckets.clear();
             }
         }
-        self.buckets.entry(key.to_owned()).or_insert_with(|| Bucket::full(self.rate, now)).take(self.rate, now)
+        let bucket = self.buckets.entry(key.to_owned()).or_insert_with(|| Bucket::full(rate, now));
+        if bucket.take(rate, now) { Ok(()) } else { Err(bucket.wait(rate)) }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const RATE: Rate = Rate { per_second: 2.0, burst: 3.0 };
 
@@ -90,9 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_bucket_says_when_it_has_something() {
+        let start = Instant::now();
+        let mut buckets = Buckets::<u64>::new(RATE, 4);
+        assert_eq!((0..3).filter(|_| buckets.take(&7, start)).count(), 3);
+        let wait = buckets.take_or_wait(&7, start).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(500));
+        assert!(buckets.take(&7, start + wait));
+    }
+
+    #[test]
     fn keys_are_bounded_and_apart() {
         let now = Instant::now();
-        let mut buckets = Buckets::new(RATE, 4);
+        let mut buckets = Buckets::<String>::new(RATE, 4);
         for key in 0..100 {
             assert!(buckets.take(&key.to_string(), now));
             assert!(buckets.buckets.len() <= 4);

@@ -1,7 +1,7 @@
 //! Accepting connections, and letting go of them.
 //!
 //! A permit is taken before accepting, so that what cannot be served waits in the kernel's bounded backlog. The request head has a
-//! deadline and a size; bodies have theirs in the handlers. A graceful end stops accepting, lets requests under way finish within a
+//! deadline and a size; bodies have theirs in the handlers. Addresses have their share ([`Gate`]). A graceful end stops accepting, lets requests under way finish within a
 //! bound, and leaves upgraded sockets to whoever owns them.
 
 use std::io;
@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
+
+use crate::gate::{Gate, Place};
 
 /// Bounds of a listener.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,10 @@ impl Default for ServeLimits {
 }
 
 /// Counts a connection as open until dropped.
-pub type Permit = Arc<OwnedSemaphorePermit>;
+pub type Permit = Arc<Seat>;
+
+/// One of the open connections of a listener, and of an address.
+pub type Seat = (OwnedSemaphorePermit, Place);
 
 /// What carries a connection.
 pub enum Stream {
@@ -77,6 +82,7 @@ pub async fn serve(
     listener: TcpListener,
     app: Router,
     limits: ServeLimits,
+    gate: Arc<Gate>,
     tls: Option<Arc<rustls::ServerConfig>>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -86,11 +92,13 @@ pub async fn serve(
     let mut backoff = Duration::from_millis(1);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &permits, &gate) => accepted,
             () = stopped(&mut stop) => break,
         };
         match accepted {
-            Ok((stream, permit, peer)) => {
+            // The address or its network has its share of connections: closed, which is all it is told.
+            Ok((_, None, _)) => {}
+            Ok((stream, Some(permit), peer)) => {
                 backoff = Duration::from_millis(1);
                 let (app, stop, under_way) = (app.clone(), stop.clone(), under_way.clone());
                 match &tls {
@@ -130,11 +138,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, Permit, SocketAddr)> {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+    gate: &Arc<Gate>,
+) -> io::Result<(TcpStream, Option<Permit>, SocketAddr)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, Arc::new(permit), peer))
+    let place = gate.open(peer.ip());
+    Ok((stream, place.map(|place| Arc::new((permit, place))), peer))
 }
 
 /// The TLS handshake, within a bound. Whoever speaks something else is told so by an alert, and cut.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use quinn::{Endpoint, Incoming};
 use tokio::sync::Semaphore;
+use wayfare_net::gate::Gate;
 
 use super::{Arrival, Handshake, QuicConfig};
 use crate::shard::Command;
@@ -22,17 +24,27 @@ enum Answer {
 }
 
 /// Hands clients to the shards in turn until the endpoint is closed.
-pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig) {
+pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig, gate: Arc<Gate>) {
     let open = Arc::new(Semaphore::new(config.connections_max));
     let handshakes = Arc::new(AtomicUsize::new(0));
     let mut turn = 0_usize;
     while let Some(incoming) = endpoint.accept().await {
         let validated = incoming.remote_address_validated() || !incoming.may_retry();
         let answer = answer(validated, handshakes.load(Ordering::Relaxed), &config);
-        let permit = Arc::clone(&open).try_acquire_owned();
-        match (answer, permit) {
+        let seat = || {
+            let permit = Arc::clone(&open).try_acquire_owned().ok()?;
+            let (from, now) = (incoming.remote_address().ip(), Instant::now());
+            // QUIC has no word for a time to come again: whoever is refused tries a WebSocket next, which has.
+            let within = gate.ask(from, now).is_ok() && gate.arrive(now).is_ok();
+            within.then(|| gate.open(from)).flatten().map(|place| (permit, place))
+        };
+        let (answer, seat) = match answer {
+            Answer::Accept => (answer, seat()),
+            other => (other, None),
+        };
+        match (answer, seat) {
             (Answer::Retry, _) => retry(incoming),
-            (Answer::Accept, Ok(permit)) => {
+            (Answer::Accept, Some(permit)) => {
                 let handshake = Handshake::begin(&handshakes);
                 let (ingest, timeout) = (Arc::clone(&ingest), config.handshake_timeout);
                 turn = (turn + 1) % ingest.shards.len();

@@ -107,7 +107,13 @@ impl State {
         let post = matches!(to, AckTo::Post(_));
         let interval_ms = if post { self.wanted_interval_ms(driver, Reach::Answered) } else { 0 };
         let codec = match to {
-            AckTo::Conn(id) => self.conn(id).map(|conn| conn.codec).unwrap_or_default(),
+            AckTo::Conn(id) => match self.conn(id) {
+                Some(conn) => {
+                    conn.acks.expect();
+                    conn.codec
+                }
+                None => DriveCodec::default(),
+            },
             AckTo::Post(_) => DriveCodec::Json,
         };
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use wayfare_net::bucket::Bucket;
+use wayfare_net::serve::Seat;
 use wayfare_net::ws::link::{Health, LinkLimits};
 use wayfare_wire::{CloseCode, frame};
 
@@ -38,11 +39,11 @@ pub struct QuicLine {
     begun_s: Option<u32>,
     messages: Bucket,
     end: Option<End>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Seat,
 }
 
 impl QuicLine {
-    pub fn new(permit: OwnedSemaphorePermit, limits: &LinkLimits, now_s: u32) -> Self {
+    pub fn new(permit: Seat, limits: &LinkLimits, now_s: u32) -> Self {
         Self {
             wake: Rc::new(Notify::new()),
             unsent: Vec::new(),

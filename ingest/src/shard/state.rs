@@ -16,6 +16,7 @@ use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
+use super::acks::Gathered;
 use super::deliveries::{Report, Told};
 use super::drivers::Tracked;
 use super::line::Line;
@@ -47,8 +48,8 @@ pub struct Conn {
     pub rate: Rate,
     /// Deliveries that were told here.
     pub told: Told,
-    /// Acks of this flush, about to be written.
-    pub acks: Vec<u8>,
+    /// Acks about to be written.
+    pub acks: Gathered,
 }
 
 /// Something to be asked of the bus by the shard's loop.
@@ -146,6 +147,11 @@ impl State {
         self.started.elapsed().as_secs() as u32
     }
 
+    /// Milliseconds since the shard started; turns over after 49 days.
+    pub fn now_ms(&self) -> u32 {
+        self.started.elapsed().as_millis() as u32
+    }
+
     /// Adds a connection.
     pub fn add(&mut self, line: Line, codec: DriveCodec, claims: Claims, driver: DriverId) -> ConnId {
         self.generations = self.generations.wrapping_add(1);
@@ -161,7 +167,7 @@ impl State {
             malformed_in_row: 0,
             rate: Rate::default(),
             told: Told::new(),
-            acks: Vec::new(),
+            acks: Gathered::default(),
         });
         ConnId { place: place as u32, generation }
     }
@@ -205,6 +211,11 @@ impl State {
         let now_s = self.now_s();
         let Some(conn) = self.conn(id).filter(|conn| !conn.line.is_closing()) else { return };
         metrics::closed(code);
+        // What is durable is said before the goodbye.
+        let acks = conn.acks.take();
+        if !acks.is_empty() {
+            conn.line.send(&acks, now_s);
+        }
         let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
         let mut body = Vec::new();
         conn.codec.write(&mut body, &bye);

@@ -11,6 +11,8 @@ use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 use wayfare_wire::messages::watch::{FromWatcher, Subscription};
 
 use super::frames;
+use super::peer::Speaks;
+use super::setup::Record;
 
 /// A server that takes longer for a handshake is not worth measuring.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -21,6 +23,7 @@ pub(super) struct Server {
     address: SocketAddr,
     host: String,
     service_token: String,
+    speaks: Speaks,
 }
 
 /// A connection that has been greeted.
@@ -32,19 +35,61 @@ pub(super) struct Opened {
 }
 
 impl Server {
-    pub(super) fn new(base_url: &str, service_token: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(base_url: &str, service_token: &str, speaks: Speaks) -> anyhow::Result<Self> {
         let url = reqwest::Url::parse(base_url).context(base_url.to_owned())?;
         if url.scheme() != "http" {
             bail!("the load generator speaks plain http only, not {}", url.scheme());
         }
         let addresses = url.socket_addrs(|| None)?;
         let address = addresses.first().context("the URL has no address")?;
-        Ok(Self { address: *address, host: url.authority().to_owned(), service_token: service_token.to_owned() })
+        Ok(Self {
+            address: *address,
+            host: url.authority().to_owned(),
+            service_token: service_token.to_owned(),
+            speaks,
+        })
+    }
+
+    pub(super) fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    /// The connection of a record's driver, ready for fixes.
+    pub(super) fn drive(&self, record: &Record, codec: DriveCodec) -> anyhow::Result<Opened> {
+        match self.speaks {
+            Speaks::Wayfare => self.drive_wayfare(&record.token, fastrand::u64(1..), codec),
+            Speaks::Relay => self.enter_relay("drive", &record.trip),
+            Speaks::SocketIo => self.enter_socket_io("drive", &record.trip),
+        }
+    }
+
+    /// The connection of a record's watcher, subscribed.
+    pub(super) fn watch(&self, record: &Record) -> anyhow::Result<Opened> {
+        match self.speaks {
+            Speaks::Wayfare => self.watch_wayfare(&format!("trip:{}:ops", record.trip)),
+            Speaks::Relay => self.enter_relay("watch", &record.trip),
+            Speaks::SocketIo => self.enter_socket_io("watch", &record.trip),
+        }
+    }
+
+    /// A relay knows from the URL who comes, and for which room.
+    fn enter_relay(&self, role: &str, room: &str) -> anyhow::Result<Opened> {
+        let (stream, early) = self.upgrade(&format!("/{role}/{room}"), None, "")?;
+        release(stream, early)
+    }
+
+    /// Socket.IO 4 on Engine.IO 4, WebSocket alone: its packet types are written `0` open, `40` connect, `42` event.
+    fn enter_socket_io(&self, role: &str, room: &str) -> anyhow::Result<Opened> {
+        let path = format!("/socket.io/?EIO=4&transport=websocket&role={role}&room={room}");
+        let (mut stream, mut early) = self.upgrade(&path, None, "")?;
+        say(&mut stream, b"40")?;
+        await_message(&mut stream, &mut early, br#"40{"sid""#)?;
+        release(stream, early)
     }
 
     /// A driver's connection, welcomed.
-    pub(super) fn drive(&self, token: &str, session: u64, codec: DriveCodec) -> anyhow::Result<Opened> {
-        let (mut stream, mut early) = self.upgrade("/v1/drive", codec.subprotocol(), token)?;
+    pub(super) fn drive_wayfare(&self, token: &str, session: u64, codec: DriveCodec) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/drive", Some(codec.subprotocol()), token)?;
         let hello = FromDriver::Hello { token: None, session: format!("{session:x}") };
         let (mut message, mut frame) = (Vec::new(), Vec::new());
         codec.write_from_driver(&mut message, &hello);
@@ -55,23 +100,24 @@ impl Server {
     }
 
     /// A watcher's connection, subscribed to one topic.
-    pub(super) fn watch(&self, topic: &str) -> anyhow::Result<Opened> {
-        let (mut stream, mut early) = self.upgrade("/v1/watch", WATCH_JSON_V1, &self.service_token)?;
+    pub(super) fn watch_wayfare(&self, topic: &str) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token)?;
         let subscribe = FromWatcher::Subscribe { topics: vec![Subscription { topic: topic.to_owned(), cursor: None }] };
         say(&mut stream, &serde_json::to_vec(&subscribe)?)?;
         await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
         release(stream, early)
     }
 
-    fn upgrade(&self, path: &str, protocol: &str, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    fn upgrade(&self, path: &str, protocol: Option<&str>, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
         // Any 16 bytes do as a key: it is there to tell a WebSocket server from another, which the 101 below does.
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: {protocol}\r\nAuthorization: Bearer {token}\r\n\r\n",
+             {protocol}Authorization: Bearer {token}\r\n\r\n",
             self.host
         );
         stream.write_all(request.as_bytes())?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::client::{Opened, Server};
 use super::counts::Live;
+use super::peer::Speaks;
 use super::process::{self, Usage};
 use super::report::mib;
 use super::worker::{Pace, Window, Worker};
@@ -75,7 +76,7 @@ pub struct IdleReport {
 pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
     process::check_open_files(options.watchers + options.drivers)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
-    let server = Server::new(&options.base_url, &options.service_token)?;
+    let server = Server::new(&options.base_url, &options.service_token, Speaks::Wayfare)?;
     let trips = (0..TRIPS.min(options.watchers)).map(|number| {
         let rest = rest.clone();
         async move { rest.create_trip(&setup::trip(number, None)).await }
@@ -85,7 +86,7 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
     let drivers: Vec<_> = stream::iter(drivers).buffer_unordered(AT_ONCE).try_collect().await?;
 
     let clock = Clock::start();
-    let worker = Worker::new(Pace::Idle, clock, Arc::new(Live::default()))?;
+    let worker = Worker::new(Pace::Idle, clock, Arc::new(Live::default()), Speaks::Wayfare)?;
     let settled = async || {
         tokio::time::sleep(SETTLE).await;
         Usage::of(options.pid)
@@ -94,13 +95,13 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
     let (door, topics) = (server.clone(), trips.clone());
     let watch = move |number: usize| {
         let topic = format!("trip:{}:ops", topics[number % topics.len()].id);
-        door.watch(&topic)
+        door.watch_wayfare(&topic)
     };
     let worker = open(worker, "watchers", options.watchers, options.progress, watch).await?;
     let with_watchers = settled().await?;
     let drive = move |number: usize| {
         let (_, token): &(String, String) = &drivers[number];
-        server.drive(token, fastrand::u64(1..), DriveCodec::Json)
+        server.drive_wayfare(token, fastrand::u64(1..), DriveCodec::Json)
     };
     let worker = open(worker, "drivers", options.drivers, options.progress, drive).await?;
     let with_all = settled().await?;

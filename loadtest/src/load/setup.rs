@@ -40,6 +40,13 @@ pub(super) async fn records(rest: &Rest, count: usize, show: bool) -> Result<Vec
     Ok(records)
 }
 
+/// What a relay, which has no records, needs instead: a room's name for each driver.
+pub(super) fn rooms(count: usize) -> Vec<Record> {
+    let room =
+        |number: usize| Record { number, driver: String::new(), token: String::new(), trip: format!("room{number}") };
+    (0..count).map(room).collect()
+}
+
 /// A driver without a trip, and its token.
 pub(super) async fn idle_driver(rest: &Rest, number: usize) -> Result<(String, String), RestError> {
     let name = format!("load {number}");

@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::client::{Opened, Server};
 use super::counts::{Counts, Live};
+use super::peer::Speaks;
 use super::setup::Record;
 use crate::clock::Clock;
 use conn::{Conn, Who};
@@ -83,10 +84,11 @@ pub(super) struct Worker {
     buffer: Box<[u8]>,
     /// When to look at which ride, Unix ms.
     wakes: BinaryHeap<Reverse<(i64, usize)>>,
+    speaks: Speaks,
 }
 
 impl Worker {
-    pub(super) fn new(pace: Pace, clock: Clock, live: Arc<Live>) -> io::Result<Self> {
+    pub(super) fn new(pace: Pace, clock: Clock, live: Arc<Live>, speaks: Speaks) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             conns: Vec::new(),
@@ -98,6 +100,7 @@ impl Worker {
             untold: (0, 0),
             buffer: vec![0; READ_BYTES].into(),
             wakes: BinaryHeap::new(),
+            speaks,
         })
     }
 
@@ -110,14 +113,13 @@ impl Worker {
         codec: DriveCodec,
     ) -> anyhow::Result<()> {
         let ride = self.rides.len();
-        let topic = format!("trip:{}:ops", record.trip);
         for _ in 0..watchers {
-            let opened = server.watch(&topic)?;
+            let opened = server.watch(record)?;
             self.add(opened, Who::Watcher { ride, seen_ms: 0 })?;
         }
-        let opened = server.drive(&record.token, fastrand::u64(1..), codec)?;
+        let opened = server.drive(record, codec)?;
         let conn = self.add(opened, Who::Driver { ride })?;
-        self.rides.push(Ride::new(record.number, conn, watchers as u32, codec));
+        self.rides.push(Ride::new(record.number, conn, watchers as u32, codec, self.speaks));
         Ok(())
     }
 
@@ -272,7 +274,7 @@ impl Worker {
                     // Another one may go at once.
                     return Some(now_ms);
                 }
-                // A delivery wakes it, or the search for stalled fixes.
+                // A delivery wakes it, or the search for stalled fixes, or, where too many are unacked, an ack.
                 None
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub struct Faults {
     pub backwards: bool,
     /// Says with each position that the order is on its way.
     pub on_the_way: bool,
+    /// Holds its acks back until it owes this many; 0: never.
+    pub acks_owed: usize,
 }
 
 #[derive(Default)]
@@ -157,7 +160,7 @@ impl Fake {
     async fn serve_driver(self, mut socket: WebSocketStream<TcpStream>, driver: &str) {
         let welcome = json!({"type": "welcome", "version": 1, "driver": driver, "interval_ms": 200, "max_fixes": 100,
             "max_unacked": 64, "heartbeat_ms": 20_000, "expires_at_ms": i64::MAX});
-        let (mut messages, mut oldest) = (0, i64::MAX);
+        let (mut messages, mut oldest, mut owed) = (0, i64::MAX, Vec::new());
         while let Some(Ok(Message::Text(text))) = socket.next().await {
             let message: Value = serde_json::from_str(&text).unwrap();
             if message["type"] == "hello" {
@@ -188,8 +191,18 @@ impl Fake {
             let (seq, verdicts) = (&message["seq"], json!(verdicts));
             // As the real server writes it: the type first.
             let ack = format!(r#"{{"type":"ack","seq":{seq},"verdicts":{verdicts}}}"#);
-            if socket.send(Message::text(ack)).await.is_err() {
-                return;
+            owed.push(ack);
+            if owed.len() < self.faults.acks_owed {
+                continue;
+            }
+            // As behind a slow disk: deliveries are in long before.
+            if self.faults.acks_owed > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            for ack in owed.drain(..) {
+                if socket.send(Message::text(ack)).await.is_err() {
+                    return;
+                }
             }
         }
     }

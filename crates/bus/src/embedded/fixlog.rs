@@ -19,7 +19,8 @@ use super::OpenError;
 use super::leases::LeaseTable;
 use super::sqlite::{self, Pools};
 use crate::fixlog::{
-    DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry, KeptRecord, RecordPage,
+    Checkpoint, DamagedRecord, Entry, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry, KeptRecord,
+    RecordPage,
 };
 
 const SCHEMA: &str = "
@@ -36,6 +37,9 @@ const CROWDED_KEEP_MS: i64 = 3_600_000;
 
 /// Bytes of write-ahead log after which it is folded in: the page cache holds this much with ease.
 const WAL_BYTES: u64 = 8 << 20;
+
+/// Checkpoints written by one statement.
+const CHECKPOINTS_AT_ONCE: usize = 64;
 
 /// The file and its bounds.
 pub struct FixFile {
@@ -122,26 +126,32 @@ impl FixFile {
             .collect();
         let body = encode(&flush.entries, &refused);
         let size = body.len() as u64;
-        let mut write = self.pools.write.begin().await?;
-        let number: i64 =
-            sqlx::query_scalar("INSERT INTO record (at_ms, crc, body) VALUES ($1, $2, $3) RETURNING number")
-                .bind(flush.at_ms)
-                .bind(i64::from(crc32fast::hash(&body)))
-                .bind(body)
-                .fetch_one(&mut *write)
-                .await?;
-        for checkpoint in flush.checkpoints.iter().filter(|kept| !stale(kept.driver, kept.lease)) {
-            sqlx::query(
-                "INSERT INTO checkpoint (driver, number, body) VALUES ($1, $2, $3)
-                 ON CONFLICT (driver) DO UPDATE SET number = excluded.number, body = excluded.body",
-            )
-            .bind(&checkpoint.driver.to_be_bytes()[..])
-            .bind(number)
-            .bind(&checkpoint.bytes[..])
-            .execute(&mut *write)
-            .await?;
-        }
-        write.commit().await?;
+        let insert = sqlx::query("INSERT INTO record (at_ms, crc, body) VALUES ($1, $2, $3)")
+            .bind(flush.at_ms)
+            .bind(i64::from(crc32fast::hash(&body)))
+            .bind(body);
+        let kept: Vec<&Checkpoint> = flush.checkpoints.iter().filter(|kept| !stale(kept.driver, kept.lease)).collect();
+        // Each statement is a hop to the database's thread and back; most flushes have no checkpoint and are one.
+        let number = if kept.is_empty() {
+            insert.execute(&self.pools.write).await?.last_insert_rowid()
+        } else {
+            let mut write = self.pools.write.begin().await?;
+            let number = insert.execute(&mut *write).await?.last_insert_rowid();
+            for kept in kept.chunks(CHECKPOINTS_AT_ONCE) {
+                let rows = vec!["(?, ?, ?)"; kept.len()].join(", ");
+                let text = format!(
+                    "INSERT INTO checkpoint (driver, number, body) VALUES {rows}
+                     ON CONFLICT (driver) DO UPDATE SET number = excluded.number, body = excluded.body"
+                );
+                let statement = kept.iter().fold(sqlx::query(sqlx::AssertSqlSafe(text)), |statement, kept| {
+                    statement.bind(kept.driver.to_be_bytes().to_vec()).bind(number).bind(&kept.bytes[..])
+                });
+                // Only the full ones are of one form, worth keeping.
+                statement.persistent(kept.len() == CHECKPOINTS_AT_ONCE).execute(&mut *write).await?;
+            }
+            write.commit().await?;
+            number
+        };
         self.bytes.fetch_add(size, Ordering::Relaxed);
         self.appended.notify_one();
         self.fold_when_long(size);

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
-use wayfare_wire::DRIVE_JSON_V1;
+use wayfare_wire::{DRIVE_JSON_V1, ErrorBody};
 
 use super::Heard;
 use crate::core::Ended;
@@ -66,7 +66,10 @@ fn refused(error: &Error) -> Ended {
         ended.status = Some(response.status().as_u16());
         let seconds = response.headers().get(RETRY_AFTER);
         let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
-        ended.retry_after = seconds.map(Duration::from_secs);
+        // The body says it to the millisecond: in a crowd, whole seconds would bring many back in the same moment.
+        let told = response.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
+        let exact = told.and_then(|error| error.retry_after_ms).map(|ms| Duration::from_millis(ms.into()));
+        ended.retry_after = exact.or(seconds.map(Duration::from_secs));
     }
     ended
 }

@@ -30,6 +30,8 @@ pub enum ErrorCode {
     NoRoads,
     /// Asked too often.
     RateLimited,
+    /// Too many come in at once; this one's turn is later.
+    Overloaded,
     /// The house is still waking up.
     NotReady,
     /// What has to be kept cannot be kept just now.
@@ -54,14 +56,17 @@ impl ErrorCode {
             Self::Ended => 410,
             Self::Conflict => 409,
             Self::RateLimited => 429,
-            Self::NotReady | Self::NotDurable | Self::Draining => 503,
+            Self::Overloaded | Self::NotReady | Self::NotDurable | Self::Draining => 503,
             Self::Internal => 500,
         }
     }
 
     /// Whether the same request may succeed later, unchanged.
     pub fn worth_retrying(self) -> bool {
-        matches!(self, Self::RateLimited | Self::NotReady | Self::NotDurable | Self::Draining | Self::Internal)
+        matches!(
+            self,
+            Self::RateLimited | Self::Overloaded | Self::NotReady | Self::NotDurable | Self::Draining | Self::Internal
+        )
     }
 }
 

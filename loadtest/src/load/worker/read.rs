@@ -5,6 +5,7 @@ use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::drive::ToDriver;
 
 use super::super::frames::{self, Frame};
+use super::super::peer::{self, Speaks};
 use super::conn::Who;
 use super::{Window, Worker};
 
@@ -68,6 +69,11 @@ impl Worker {
             _ => return,
         }
         let text = frame.payload;
+        if self.speaks == Speaks::SocketIo && text == peer::SOCKET_IO_PING {
+            let mut pong = Vec::new();
+            frames::masked(&mut pong, frames::TEXT, peer::SOCKET_IO_PONG);
+            return self.conns[index].write(&pong);
+        }
         if text.starts_with(br#"{"type":"error""#) || text.starts_with(br#"{"type":"bye""#) {
             self.counts.errors += 1;
             let words = || String::from_utf8_lossy(text).into_owned();
@@ -111,7 +117,12 @@ impl Worker {
     }
 
     fn note_ack(&mut self, ride: usize, seq: u64, accepted: bool, now_us: i64, window: Window) {
+        let held_back = !self.rides[ride].may_send();
         let Some(t_ms) = self.rides[ride].acked(seq) else { return };
+        if held_back {
+            // Its deliveries are all in, so that nothing else would wake it.
+            self.wake(ride, now_us.div_euclid(1000));
+        }
         if window.counts(t_ms) {
             self.counts.acked += 1;
             self.counts.accepted += u64::from(accepted);
@@ -122,7 +133,8 @@ impl Worker {
 
     /// Gives the newest `t_ms` that this watcher has seen after the frame.
     fn take_state(&mut self, ride: usize, seen_ms: i64, frame: &Frame<'_>, now_us: i64, window: Window) -> i64 {
-        let is_delta = frame.payload.starts_with(br#"{"type":"delta""#);
+        // A relay knows no snapshots.
+        let is_delta = self.speaks != Speaks::Wayfare || frame.payload.starts_with(br#"{"type":"delta""#);
         // A frame without a position (an arrival time alone, a heartbeat) is not counted.
         let Some(t_ms) = number_after(frame.payload, br#""t_ms":"#) else {
             return seen_ms;

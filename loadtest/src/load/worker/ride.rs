@@ -9,6 +9,7 @@ use wayfare_wire::messages::drive::{Fixes, FromDriver};
 
 use super::super::circle::Circle;
 use super::super::frames;
+use super::super::peer::{self, Speaks};
 
 /// The server remembers 64 messages of a driver; sending stops a little earlier.
 const UNACKED_MAX: usize = 60;
@@ -20,6 +21,7 @@ pub(super) struct Ride {
     circle: Circle,
     watchers: u32,
     codec: DriveCodec,
+    speaks: Speaks,
     /// When this ride is to be looked at.
     pub(super) wake_ms: Option<i64>,
     seq: u64,
@@ -38,12 +40,13 @@ pub(super) struct Ride {
 }
 
 impl Ride {
-    pub(super) fn new(number: usize, conn: usize, watchers: u32, codec: DriveCodec) -> Self {
+    pub(super) fn new(number: usize, conn: usize, watchers: u32, codec: DriveCodec, speaks: Speaks) -> Self {
         Self {
             conn,
             circle: Circle::new(number),
             watchers,
             codec,
+            speaks,
             wake_ms: None,
             seq: 0,
             begin_ms: 0,
@@ -109,9 +112,16 @@ impl Ride {
     pub(super) fn message(&mut self, t_ms: i64, now_ms: i64) -> &[u8] {
         self.seq += 1;
         self.sent_ms = t_ms;
-        self.unacked.push_back((self.seq, t_ms));
         let fix = self.circle.fix(t_ms);
         self.text.clear();
+        if self.speaks != Speaks::Wayfare {
+            // Nobody acks there.
+            peer::write_fix(&mut self.text, self.speaks, &fix);
+            self.message.clear();
+            frames::masked(&mut self.message, frames::TEXT, &self.text);
+            return &self.message;
+        }
+        self.unacked.push_back((self.seq, t_ms));
         match self.codec {
             // Writing to a Vec cannot fail.
             DriveCodec::Json => write_fixes(&mut self.text, self.seq, now_ms, &fix).unwrap_or_default(),
@@ -148,15 +158,7 @@ impl Ride {
 
 /// One fix as a message, without the detour through a general serialiser: this is the generator's hottest line.
 fn write_fixes(out: &mut Vec<u8>, seq: u64, sent_ms: i64, fix: &Fix) -> std::io::Result<()> {
-    write!(
-        out,
-        r#"{{"type":"fixes","seq":{seq},"sent_ms":{sent_ms},"fixes":[{{"lat":{:.7},"lon":{:.7},"t_ms":{},"accuracy_m":{:.0},"speed_mps":{:.1},"heading_deg":{:.1}}}]}}"#,
-        fix.lat,
-        fix.lon,
-        fix.t_ms.unwrap_or(sent_ms),
-        fix.accuracy_m.unwrap_or_default(),
-        fix.speed_mps.unwrap_or_default(),
-        // 359.96 would be written as 360.0, which is 0.
-        fix.heading_deg.unwrap_or_default(),
-    )
+    write!(out, r#"{{"type":"fixes","seq":{seq},"sent_ms":{sent_ms},"fixes":["#)?;
+    peer::write_object(out, fix)?;
+    out.write_all(b"]}")
 }

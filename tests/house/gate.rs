@@ -1,0 +1,163 @@
+//! The gate: shares of addresses and their networks, proxies that are believed and strangers who are not, and a crowd that comes in
+//! one behind the other.
+
+use std::time::{Duration, Instant};
+
+use wayfare_driver::{Driver, DriverConfig, Event, Way};
+
+use crate::drive::DRIVE;
+use crate::harness::{House, SOON, now_ms, within};
+use crate::raw::{Raw, handshake};
+use crate::rest::Answer;
+use crate::ride::near_pickup;
+
+/// Asks for something that costs nothing, claiming to come from there.
+async fn ask(house: &House, from: &str) -> Answer {
+    House::answer(house.http.get(house.url("/healthz")).header("x-forwarded-for", from)).await
+}
+
+#[tokio::test]
+async fn a_forged_address_has_no_effect() {
+    let few = [("GATE_ADDRESS_REQUESTS_PER_SECOND", "0.1"), ("GATE_ADDRESS_REQUESTS_BURST", "20")];
+    let house = House::start_with(&few).await;
+    let mut answers = Vec::new();
+    for number in 0..30 {
+        answers.push(ask(&house, &format!("203.0.113.{number}")).await);
+    }
+    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!((10..=12).contains(&refused.len()), "{} of 30 refused", refused.len());
+    assert_eq!(refused[0].code(), "rate_limited");
+    let seconds: u32 = refused[0].header("retry-after").parse().unwrap();
+    assert!((1..=10).contains(&seconds), "{seconds} s");
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn a_proxy_of_ours_says_who_asks() {
+    let settings = [
+        ("GATE_ADDRESS_REQUESTS_PER_SECOND", "0.1"),
+        ("GATE_ADDRESS_REQUESTS_BURST", "20"),
+        ("GATE_NETWORK_REQUESTS_PER_SECOND", "0.1"),
+        ("GATE_NETWORK_REQUESTS_BURST", "50"),
+        ("HTTP_TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#),
+    ];
+    let house = House::start_with(&settings).await;
+    for number in 0..50 {
+        assert_eq!(ask(&house, &format!("203.0.113.{number}, 127.0.0.9")).await.status, 200, "{number}");
+    }
+    // Each of them had its share; together they had that of their network.
+    assert_eq!(ask(&house, "203.0.113.99").await.status, 429);
+    let statuses = [ask(&house, "198.51.100.1").await.status, ask(&house, "203.0.113.1, 198.51.100.2").await.status];
+    assert_eq!(statuses, [200, 200], "another network, whoever else is named before it");
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_connections() {
+    let house = House::start_with(&[("GATE_ADDRESS_CONNECTIONS_MAX", "10")]).await;
+    let mut open = Vec::new();
+    let closed = loop {
+        let mut raw = Raw::connect(&house).await;
+        let (bytes, ended) = raw.rest(Duration::from_millis(100)).await;
+        assert!(bytes.is_empty());
+        if ended {
+            break raw;
+        }
+        open.push(raw);
+        assert!(open.len() <= 10, "no end of connections");
+    };
+    drop(closed);
+    assert!(open.len() >= 8, "only {} were open", open.len());
+    open.truncate(2);
+    // Room again, as soon as it is seen that they are gone.
+    let answer = within(SOON, "an answer", async {
+        loop {
+            if let Ok(answer) = house.http.get(house.url("/healthz")).send().await {
+                return answer.status();
+            }
+        }
+    });
+    assert_eq!(answer.await, 200);
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn two_hundred_connections_of_one_driver_have_one_share() {
+    let few = [("INGEST_MESSAGES_PER_SECOND", "0.1"), ("INGEST_MESSAGES_BURST", "50")];
+    let house = House::start_with(&few).await;
+    let ana = house.driver("Ana").await;
+    house.trip(Some(&ana), None).await;
+    let start_ms = now_ms() - 600_000;
+    let posts = (0..200).map(|number| {
+        let (url, token) = (house.url("/v1/fixes"), ana.token.clone());
+        async move {
+            // A client of its own is a connection of its own.
+            let body = near_pickup(number as f64, start_ms + number * 1000);
+            let answer = House::answer(reqwest::Client::new().post(url).bearer_auth(token).json(&body)).await;
+            (answer.status, answer.headers.contains_key("retry-after"))
+        }
+    });
+    let answers = futures_util::future::join_all(posts).await;
+    let taken = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!((50..=53).contains(&taken), "{taken} of 200 were taken");
+    assert!(answers.iter().all(|(status, again)| *status == 200 || (*status == 429 && *again)), "{answers:?}");
+    house.assert_clean_log();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_comes_in_one_behind_the_other() {
+    let slow = [("GATE_ARRIVALS_PER_SECOND", "20"), ("GATE_ARRIVALS_BURST", "10")];
+    let house = House::start_with(&slow).await;
+    let mut drivers = Vec::new();
+    for number in 0..80 {
+        drivers.push(house.driver(&format!("Courier {number}")).await);
+    }
+    let began = Instant::now();
+    let connecting = drivers.iter().map(|driver| async {
+        let config = DriverConfig { ways: vec![Way::WebSocket], ..DriverConfig::new(house.url(""), &*driver.token) };
+        let (driver, mut events) = Driver::connect(config).unwrap();
+        let mut refused = 0;
+        loop {
+            match events.recv().await.expect("the driver lives") {
+                Event::Connected { .. } => return (driver, refused, began.elapsed()),
+                Event::Disconnected { .. } => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let connected = within(2 * SOON, "everybody is in", futures_util::future::join_all(connecting)).await;
+    let (told, last) =
+        connected.iter().fold((0, Duration::ZERO), |(told, last), (_, refused, at)| (told + refused, last.max(*at)));
+    // 70 at 20 a second: not sooner than they are let in, and each told not much more than once.
+    assert!(last > Duration::from_millis(3300), "all in after {last:?}");
+    assert!((20..=140).contains(&told), "told {told} times to come later");
+    eprintln!("80 in after {last:?}, told {told} times to come later");
+    // Somebody else, just then.
+    let crowd = (0..40).map(|_| async {
+        let mut raw = Raw::connect(&house).await;
+        raw.send(handshake(&house, "/v1/drive", DRIVE, Some(&drivers[0].token)).as_bytes()).await;
+        raw.head().await
+    });
+    let heads = futures_util::future::join_all(crowd).await;
+    let refused: Vec<&String> = heads.iter().filter(|head| head.starts_with("HTTP/1.1 503 ")).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|head| head.contains("retry-after: ")), "{heads:?}");
+    assert!(house.metric("wayfare_gate_refused_total", "arrivals").await >= refused.len() as f64);
+    for (driver, _, _) in connected {
+        driver.close().await;
+    }
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn settings_of_the_gate_are_refused_by_name() {
+    for (name, value, told) in [
+        ("GATE_ARRIVALS_PER_SECOND", "0", "gate.arrivals_per_second"),
+        ("GATE_ADDRESS_REQUESTS_BURST", "0.5", "gate.address_requests_burst"),
+        ("GATE_NETWORK_CONNECTIONS_MAX", "0", "gate.network_connections_max"),
+        ("HTTP_TRUSTED_PROXIES", r#"["10.0.0.0/33"]"#, "http.trusted_proxies"),
+        ("HTTP_TRUSTED_PROXIES", r#"["proxy.example"]"#, "http.trusted_proxies"),
+    ] {
+        let said = House::refused(&[(name, value)], &[]).await;
+        assert!(said.contains(told), "{name}={value}: {said}");
+    }
+}
