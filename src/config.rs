@@ -195,8 +195,8 @@ impl Default for GateKeys {
             network_requests_burst: 40_000.0,
             address_connections_max: 20_000,
             network_connections_max: 50_000,
-            arrivals_per_second: 1_000.0,
-            arrivals_burst: 2_000.0,
+            arrivals_per_second: 400.0,
+            arrivals_burst: 200.0,
         }
     }
 }

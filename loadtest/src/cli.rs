@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -213,6 +214,9 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         rate: f64,
     },
+    /// Carries bytes for `storm`
+    #[command(hide = true)]
+    Relay { listen: SocketAddr, server: SocketAddr },
     /// QUIC and WebSocket side by side on a bad line: how old the newest position is. Needs root; the server listens on 0.0.0.0
     #[cfg(target_os = "linux")]
     Weather {
@@ -376,6 +380,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let options = StormOptions { others: load.options(others, 1, json), rate_hz: rate, drivers };
             print(&load::storm(&options).await?, json)
         }
+        Command::Relay { listen, server } => load::relay(listen, server, |address| say(&address.to_string())).await,
         #[cfg(target_os = "linux")]
         Command::Weather { server, quic_port, fingerprint, drivers, interval, rtt, jitter, loss, rebind, duration } => {
             let weather = Weather {

@@ -33,7 +33,7 @@ pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
 pub use peer::Speaks;
 pub use report::LoadReport;
-pub use storm::{StormOptions, StormReport, storm};
+pub use storm::{StormOptions, StormReport, relay, storm};
 #[cfg(target_os = "linux")]
 pub use weather::{WayReport, WeatherOptions, WeatherReport, weather};
 

@@ -1,13 +1,16 @@
 //! Existing phone apps against the whole house: their queues drain, good fixes land once, bad ones are set aside.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::harness::{House, SOON, fault_time, now_ms, until, within};
+use crate::drive::Outbox;
+use crate::harness::{House, SOON, fault_rounds, now_ms, until, within};
+use crate::kill;
 use crate::phones::{App, Measured, Phone};
+use crate::quic_app::QUIC;
 use crate::rest::Driver;
 use crate::ride::{self, Ride, near_pickup};
 
@@ -236,8 +239,8 @@ async fn measure_and_send(mut phone: Phone, start_ms: i64, mut stop: watch::Rece
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_nine_loses_nothing_that_an_app_was_told_is_kept_and_doubles_nothing() {
-    let mut house = House::start_with(&FAST[..2]).await;
+async fn kill_nine_loses_nothing_that_anyone_was_told_is_kept_and_doubles_nothing() {
+    let mut house = House::start_with(&[&FAST[..2], &QUIC[..]].concat()).await;
     let (stop, stopped) = watch::channel(false);
     let start_ms = (now_ms() - 7_000_000) / 1000 * 1000;
     let (mut drivers, mut phones) = (Vec::new(), Vec::new());
@@ -248,16 +251,27 @@ async fn kill_nine_loses_nothing_that_an_app_was_told_is_kept_and_doubles_nothin
         phones.push(tokio::spawn(measure_and_send(phone, start_ms, stopped.clone())));
         drivers.push(driver);
     }
-    let began = Instant::now();
-    let mut falls = 0;
-    while falls < 5 || began.elapsed() < fault_time(Duration::ZERO) {
+    // Beside them our own protocol, on both of its transports.
+    let (on_ws, on_quic) = (house.driver("WebSocket").await, house.driver("QUIC").await);
+    let door = (house.quic_port, house.fingerprint.clone());
+    let couriers = [
+        tokio::spawn(kill::courier(house.port, on_ws.clone(), Outbox::new("ab1"), stopped.clone())),
+        tokio::spawn(kill::courier_on_quic(door, on_quic.clone(), Outbox::new("ab2"), stopped.clone())),
+    ];
+    for _ in 0..fault_rounds(5) {
         // Each fall at another moment of a flush.
-        tokio::time::sleep(Duration::from_millis(120 + 37 * (falls % 10))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(100..500))).await;
         house.kill9();
         house.restart().await;
-        falls += 1;
     }
     stop.send(true).unwrap();
+    let mut told = 0;
+    for (driver, courier) in [on_ws, on_quic].iter().zip(couriers) {
+        let outbox = within(SOON, "everything is acked", courier).await.unwrap();
+        let acked = kill::acked_once(&house, driver, &outbox).await;
+        assert!(acked > 20, "{acked} fixes are no load");
+        told += acked;
+    }
     for (driver, phone) in drivers.iter().zip(phones) {
         let (app, seconds) = within(SOON, "the queue drains", phone).await.unwrap();
         let kept = house.kept(driver).await;
@@ -265,7 +279,9 @@ async fn kill_nine_loses_nothing_that_an_app_was_told_is_kept_and_doubles_nothin
         assert!(twice.is_empty(), "{app:?}: kept twice: {twice:?}");
         assert_eq!(kept.len() as i64, seconds, "{app:?}: all of it is kept");
         assert!(seconds > 20, "{app:?} has sent {seconds}");
+        told += kept.len();
     }
+    eprintln!("{told} fixes were told to be kept, and are, once");
     house.assert_clean_log();
 }
 

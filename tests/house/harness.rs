@@ -268,6 +268,14 @@ pub fn now_ms() -> i64 {
 
 /// How long tests of faults go on: briefly, or for a minute with `LONG_TESTS=1`.
 pub fn fault_time(briefly: Duration) -> Duration {
-    let long = std::env::var("LONG_TESTS").is_ok_and(|value| value == "1");
-    if long { Duration::from_secs(60) } else { briefly }
+    if is_long() { Duration::from_secs(60) } else { briefly }
+}
+
+/// How often they kill: so often, or a hundred times with `LONG_TESTS=1`.
+pub fn fault_rounds(briefly: usize) -> usize {
+    if is_long() { 100 } else { briefly }
+}
+
+fn is_long() -> bool {
+    std::env::var("LONG_TESTS").is_ok_and(|value| value == "1")
 }

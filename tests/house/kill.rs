@@ -18,7 +18,7 @@ const ROUNDS: usize = 20;
 const MESSAGES_PER_SECOND: u64 = 20;
 
 /// One courier sends until told to stop, and comes back whenever the line breaks. At the end everything is acked.
-async fn courier(port: u16, driver: Driver, mut outbox: Outbox, mut stop: watch::Receiver<bool>) -> Outbox {
+pub async fn courier(port: u16, driver: Driver, mut outbox: Outbox, mut stop: watch::Receiver<bool>) -> Outbox {
     let mut t_ms = now_ms() - 3_600_000;
     let mut pace = tokio::time::interval(Duration::from_millis(1000 / MESSAGES_PER_SECOND));
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -48,7 +48,7 @@ async fn courier(port: u16, driver: Driver, mut outbox: Outbox, mut stop: watch:
 }
 
 /// The same on QUIC. While the house is away nobody answers, so it is asked again and again.
-async fn courier_on_quic(
+pub async fn courier_on_quic(
     (port, fingerprint): (u16, String),
     driver: Driver,
     mut outbox: Outbox,
@@ -97,6 +97,23 @@ pub async fn kept(house: &House, driver: &Driver) -> HashMap<(String, u64, i64),
         *counts.entry(identity).or_insert(0) += 1;
     }
     counts
+}
+
+/// Everything that a driver was told is kept is there, once; says how many fixes that are.
+pub async fn acked_once(house: &House, driver: &Driver, outbox: &Outbox) -> usize {
+    let kept = kept(house, driver).await;
+    let twice: Vec<_> = kept.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "kept twice: {twice:?}");
+    let mut acked = 0;
+    for (seq, (fixes, verdicts)) in &outbox.acked {
+        for (fix, verdict) in fixes.iter().zip(verdicts) {
+            assert!(["accepted", "late", "duplicate"].contains(&verdict.as_str()), "{verdict}: {fix}");
+            let identity = (outbox.session.clone(), *seq, fix["t_ms"].as_i64().unwrap());
+            assert!(kept.contains_key(&identity), "acked as {verdict} and lost: {identity:?}");
+            acked += 1;
+        }
+    }
+    acked
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,18 +175,9 @@ async fn kill_nine_under_load_loses_no_acked_fix_and_doubles_none() {
     }
     let (mut acked, mut acked_on_quic) = (0, 0);
     for (number, (driver, outbox)) in drivers.iter().zip(&outboxes).enumerate() {
-        let kept = kept(&house, driver).await;
-        let twice: Vec<_> = kept.iter().filter(|(_, count)| **count > 1).collect();
-        assert!(twice.is_empty(), "kept twice: {twice:?}");
-        for (seq, (fixes, verdicts)) in &outbox.acked {
-            for (fix, verdict) in fixes.iter().zip(verdicts) {
-                assert!(["accepted", "late", "duplicate"].contains(&verdict.as_str()), "{verdict}: {fix}");
-                let identity = (outbox.session.clone(), *seq, fix["t_ms"].as_i64().unwrap());
-                assert!(kept.contains_key(&identity), "acked as {verdict} and lost: {identity:?}");
-                acked += 1;
-                acked_on_quic += number % 2;
-            }
-        }
+        let count = acked_once(&house, driver, outbox).await;
+        acked += count;
+        acked_on_quic += count * (number % 2);
     }
     assert!(acked > DRIVERS * ROUNDS * 4, "{acked} fixes are no load");
     assert!(acked_on_quic > DRIVERS * ROUNDS, "{acked_on_quic} fixes on QUIC are no load");

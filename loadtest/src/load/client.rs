@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use wayfare_wire::WATCH_JSON_V1;
@@ -16,6 +16,9 @@ use super::setup::Record;
 
 /// A server that takes longer for a handshake is not worth measuring.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Before a handshake that was put off is tried again. One behind the other is no crowd: the time that the server gives need not be kept.
+const PUT_OFF: Duration = Duration::from_millis(100);
 
 /// Where the connections go.
 #[derive(Clone, Debug)]
@@ -108,7 +111,27 @@ impl Server {
         release(stream, early)
     }
 
+    /// The handshake, again and again while the server says that others come first.
     fn upgrade(&self, path: &str, protocol: Option<&str>, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+        let began = Instant::now();
+        loop {
+            match self.try_upgrade(path, protocol, token)? {
+                Ok(opened) => return Ok(opened),
+                Err(head) if head.starts_with("HTTP/1.1 503") && began.elapsed() < ANSWER_WITHIN => {
+                    std::thread::sleep(PUT_OFF);
+                }
+                Err(head) => bail!("{path}: {head}"),
+            }
+        }
+    }
+
+    /// The socket and what came behind the handshake, or what the server said instead.
+    fn try_upgrade(
+        &self,
+        path: &str,
+        protocol: Option<&str>,
+        token: &str,
+    ) -> anyhow::Result<Result<(TcpStream, Vec<u8>), String>> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -125,10 +148,10 @@ impl Server {
         loop {
             if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
                 if !bytes.starts_with(b"HTTP/1.1 101") {
-                    bail!("{path}: {}", String::from_utf8_lossy(&bytes));
+                    return Ok(Err(String::from_utf8_lossy(&bytes).into_owned()));
                 }
                 let early = bytes.split_off(end + 4);
-                return Ok((stream, early));
+                return Ok(Ok((stream, early)));
             }
             more(&mut stream, &mut bytes)?;
         }

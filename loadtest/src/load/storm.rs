@@ -1,18 +1,22 @@
 //! Everybody at once: drivers who are cut in the same moment, and how soon they are back; others meanwhile.
 //!
-//! The drivers, by the driver's library, reach the server through a relay of the generator's own. Cutting means that the relay resets all
-//! its connections. The others have connections that stay, with a watcher each; what they wait is measured before and during the storm.
+//! The drivers, by the driver's library, reach the server through relays: processes of the generator's own, because one process may not
+//! have as many sockets. Cutting means killing them; the next moment others stand in their places. The others have connections that stay, with a watcher each; what they wait is measured before and during the storm.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use wayfare_driver::{Driver, DriverConfig, Event, Way};
 
 use super::process;
@@ -30,6 +34,11 @@ const QUIET: Duration = Duration::from_secs(15);
 const BEFORE_CUT: Duration = Duration::from_secs(6);
 /// How long it is watched who comes back.
 const WATCHED: Duration = Duration::from_secs(60);
+
+/// Drivers of one relay: each takes two of its sockets.
+const RELAYED_MOST: usize = 4_000;
+/// What a relay reads at once.
+const RELAY_BYTES: usize = 2048;
 
 /// How many, and who else.
 #[derive(Clone, Debug)]
@@ -68,30 +77,34 @@ pub struct StormReport {
 /// # Errors
 /// Records or connections cannot be made.
 pub async fn storm(options: &StormOptions) -> anyhow::Result<StormReport> {
-    // Each driver takes its own socket and two of the relay.
-    process::check_open_files(3 * options.drivers + 4 * options.others.drivers)?;
+    process::check_open_files(options.drivers + 4 * options.others.drivers)?;
     let others = &options.others;
     let rest = Rest::new(&others.base_url, &others.service_token);
     let making = (0..options.drivers).map(|number| setup::idle_driver(&rest, number));
     let records: Vec<(String, String)> = stream::iter(making).buffer_unordered(16).try_collect().await?;
     let server = reqwest::Url::parse(&others.base_url)?.socket_addrs(|| None)?;
-    let relay = Relay::start(*server.first().context("the URL has no address")?).await?;
-    let url = format!("http://{}", relay.address);
+    let server = *server.first().context("the URL has no address")?;
+    let mut relays = Vec::new();
+    for _ in 0..options.drivers.div_ceil(RELAYED_MOST) {
+        relays.push(Relay::start(SocketAddr::from(([127, 0, 0, 1], 0)), server).await?);
+    }
 
     let (told, mut returns) = mpsc::unbounded_channel();
-    let connecting = records.iter().map(|(_, token)| connect(&url, token, told.clone()));
+    let connecting = records.iter().enumerate().map(|(number, (_, token))| {
+        connect(format!("http://{}", relays[number % relays.len()].address), token, told.clone())
+    });
     let drivers: Vec<Driver> = stream::iter(connecting).buffer_unordered(AT_ONCE).try_collect().await?;
 
     let quiet = run(&LoadOptions { duration: QUIET, ..others.clone() }, options.rate_hz).await?;
     let during = LoadOptions { duration: WATCHED, ..others.clone() };
-    let (during, (after, put_off)) = tokio::join!(run(&during, options.rate_hz), async {
+    let (during, returned) = tokio::join!(run(&during, options.rate_hz), async {
         tokio::time::sleep(BEFORE_CUT).await;
         while returns.try_recv().is_ok() {}
         let cut = Instant::now();
-        relay.cut();
-        count_returns(&mut returns, cut, options.drivers).await
+        try_join_all(relays.iter_mut().map(Relay::cut)).await?;
+        anyhow::Ok(count_returns(&mut returns, cut, options.drivers).await)
     });
-    let during = during?;
+    let ((after, put_off), during) = (returned?, during?);
     let seconds = |us: u64| us as f64 / 1e6;
     let report = StormReport {
         drivers: options.drivers,
@@ -136,7 +149,7 @@ enum Return {
     PutOff,
 }
 
-async fn connect(url: &str, token: &str, told: mpsc::UnboundedSender<Return>) -> anyhow::Result<Driver> {
+async fn connect(url: String, token: &str, told: mpsc::UnboundedSender<Return>) -> anyhow::Result<Driver> {
     let config = DriverConfig { ways: vec![Way::WebSocket], ..DriverConfig::new(url, token) };
     let (driver, mut events) = Driver::connect(config)?;
     tokio::time::timeout(CONNECT_WITHIN, async {
@@ -166,41 +179,49 @@ async fn connect(url: &str, token: &str, told: mpsc::UnboundedSender<Return>) ->
     Ok(driver)
 }
 
-/// Carries bytes between drivers and the server until it is told to cut.
+/// A process that carries bytes between drivers and the server. Dropped, it is killed.
 struct Relay {
     address: SocketAddr,
-    cut: watch::Sender<u64>,
+    server: SocketAddr,
+    child: Child,
 }
 
 impl Relay {
-    async fn start(server: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (cut, heard) = watch::channel(0);
-        let address = listener.local_addr()?;
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carry(near, server, heard.clone()));
-            }
-        });
-        Ok(Self { address, cut })
+    async fn start(listen: SocketAddr, server: SocketAddr) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("relay").arg(listen.to_string()).arg(server.to_string());
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let said = child.stdout.take().context("a relay has an output")?;
+        let line = BufReader::new(said).lines().next_line().await?.context("a relay did not start")?;
+        Ok(Self { address: line.parse()?, server, child })
     }
 
-    fn cut(&self) {
-        self.cut.send_modify(|count| *count += 1);
+    /// Ends all connections at once, and stands there again.
+    async fn cut(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        *self = Self::start(self.address, self.server).await?;
+        Ok(())
     }
 }
 
-async fn carry(mut near: TcpStream, server: SocketAddr, mut cut: watch::Receiver<u64>) {
-    let Ok(mut far) = TcpStream::connect(server).await else { return };
-    let _ = (near.set_nodelay(true), far.set_nodelay(true));
-    let (near_buffer, far_buffer) = (2048, 2048);
-    cut.mark_unchanged();
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, near_buffer, far_buffer) => {}
-        _ = cut.changed() => {
-            // Closed with a reset, as by a node that is gone.
-            let _ = (near.set_zero_linger(), far.set_zero_linger());
-        }
+/// The process that [`storm`] starts: says where it listens, and carries until it is killed.
+///
+/// # Errors
+/// It cannot listen there.
+pub async fn relay(listen: SocketAddr, server: SocketAddr, said: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    // Its predecessor's connections are still being closed.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    let listener = socket.listen(16_384)?;
+    said(listener.local_addr()?);
+    loop {
+        let (mut near, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let Ok(mut far) = TcpStream::connect(server).await else { return };
+            let _ = (near.set_nodelay(true), far.set_nodelay(true));
+            let _ = tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, RELAY_BYTES, RELAY_BYTES).await;
+        });
     }
 }
 

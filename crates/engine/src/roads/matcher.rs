@@ -141,13 +141,13 @@ struct Layer {
     hypotheses: SmallVec<[Hypothesis; BEAM]>,
 }
 
-/// A driver's hypotheses: about 1 KiB, whatever happens.
+/// A driver's hypotheses: about 1 KiB, whatever happens on the road; nothing before it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matcher {
     /// Content hash of the network the numbers belong to.
     network: u64,
     /// Oldest first.
-    layers: SmallVec<[Layer; LAYERS]>,
+    layers: Vec<Layer>,
 }
 
 /// Room for matching, used again and again by one thread.
@@ -184,6 +184,8 @@ impl Matcher {
         if self.layers.len() == LAYERS {
             self.layers.remove(0);
         }
+        // Once: a driver who never sees a road needs no room for it.
+        self.layers.reserve_exact(LAYERS - self.layers.len());
         self.layers.push(layer);
         (self.matched(network, room), self.confirmed())
     }
@@ -369,7 +371,7 @@ impl Matcher {
 
     pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         let network = u64::from_le_bytes(r.raw()?);
-        let mut layers = SmallVec::new();
+        let mut layers = Vec::new();
         for _ in 0..r.count("match", LAYERS)? {
             let (taken, place) = (r.time("match")?, r.option("match", |r| r.position("match"))?);
             let mut hypotheses = SmallVec::new();
