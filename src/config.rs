@@ -114,6 +114,7 @@ pub struct Ingest {
     pub drain_spread_s: u32,
     pub idle_unload_s: u32,
     pub checkpoint_interval_s: u32,
+    pub silence_s: u32,
     pub accuracy_m_max: f32,
     pub mock: String,
     pub service_area: Vec<f64>,
@@ -143,6 +144,7 @@ pub struct Fanout {
 #[serde(deny_unknown_fields, default)]
 pub struct Trips {
     pub ended_keep_s: u32,
+    pub answer_within_s: u32,
     pub arrivals_keep_days: u32,
     pub tracks_keep_days: u32,
     pub records_keep_days: u32,
@@ -233,6 +235,7 @@ impl Default for Ingest {
             drain_spread_s: 10,
             idle_unload_s: 600,
             checkpoint_interval_s: 10,
+            silence_s: 60,
             accuracy_m_max: 0.0,
             mock: "reject".into(),
             service_area: Vec::new(),
@@ -265,6 +268,7 @@ impl Default for Trips {
     fn default() -> Self {
         Self {
             ended_keep_s: 3600,
+            answer_within_s: 0,
             arrivals_keep_days: 90,
             tracks_keep_days: 60,
             records_keep_days: 365,
@@ -362,6 +366,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("ingest.checkpoint_interval_s", "A tracker that changes is kept whole this often, seconds. 1 to 600."),
     (
+        "ingest.silence_s",
+        "A driver with a live trip counts as silent after this time without a position, seconds. 1 to 3600.",
+    ),
+    (
         "ingest.accuracy_m_max",
         "Fixes with a larger accuracy radius are rejected, metres; 0: the default of the vehicle. 0 to 10000.",
     ),
@@ -383,6 +391,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("fanout.drain_spread_s", "At shutdown watchers are told to come back within this time, seconds. 0 to 300."),
     ("fanout.poll_interval_ms", "How often pollers are asked to come back, milliseconds. 100 to 60000."),
+    (
+        "trips.answer_within_s",
+        "A driver who is given a trip is asked, and has so many seconds to answer; 0: the trip is the driver's at once. 0 or 5 to 3600.",
+    ),
     ("trips.ended_keep_s", "Late watchers of an ended trip get its final status for this long, seconds. 0 to 604800."),
     ("trips.arrivals_keep_days", "It is remembered for this long how well arrivals were foreseen, days. 1 to 3650."),
     ("trips.tracks_keep_days", "Where a trip's driver was is kept for this long, days. 1 to 3650."),
@@ -473,7 +485,7 @@ impl Config {
         self.quic_listen()?;
         self.area()?;
         self.trusted_proxies()?;
-        let whole: [(&str, u32, u32, u32); 34] = [
+        let whole: [(&str, u32, u32, u32); 36] = [
             ("http.connections_max", http.connections_max, 1, 1_000_000),
             ("http.head_timeout_s", http.head_timeout_s, 1, 120),
             ("gate.address_connections_max", self.gate.address_connections_max, 1, 1_000_000),
@@ -491,6 +503,7 @@ impl Config {
             ("ingest.drain_spread_s", ingest.drain_spread_s, 0, 300),
             ("ingest.idle_unload_s", ingest.idle_unload_s, 10, 86_400),
             ("ingest.checkpoint_interval_s", ingest.checkpoint_interval_s, 1, 600),
+            ("ingest.silence_s", ingest.silence_s, 1, 3600),
             ("roads.renew_s", self.roads.renew_s, 5, 600),
             ("trips.arrivals_keep_days", self.trips.arrivals_keep_days, 1, 3650),
             ("trips.records_keep_days", self.trips.records_keep_days, 1, 3650),
@@ -507,6 +520,7 @@ impl Config {
             ("fanout.drain_spread_s", fanout.drain_spread_s, 0, 300),
             ("fanout.poll_interval_ms", fanout.poll_interval_ms, 100, 60_000),
             ("trips.ended_keep_s", self.trips.ended_keep_s, 0, 604_800),
+            ("trips.answer_within_s", self.trips.answer_within_s, 0, 3600),
             ("trips.log_events_max", self.trips.log_events_max, 100, 100_000_000),
         ];
         for (key, value, least, most) in whole {
@@ -527,6 +541,8 @@ impl Config {
         for (key, value, least, most) in real {
             ensure!((least..=most).contains(&value), "{key} is {value}, it must be {least} to {most}");
         }
+        let answer_s = self.trips.answer_within_s;
+        ensure!(answer_s == 0 || answer_s >= 5, "trips.answer_within_s is {answer_s}, it must be 0 or 5 to 3600");
         for file in &self.roads.files {
             ensure!(file.is_file(), "roads.files: there is no file {}", file.display());
         }
@@ -616,6 +632,7 @@ impl Config {
         let mut table = LimitsTable::default();
         for vehicle in Vehicle::ALL {
             let mut limits = table.get(vehicle).clone();
+            limits.silence_ms = i64::from(self.ingest.silence_s) * 1000;
             if self.ingest.accuracy_m_max > 0.0 {
                 limits.accuracy_m = self.ingest.accuracy_m_max;
             }
@@ -675,6 +692,7 @@ impl Config {
             tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
             records_keep_ms: i64::from(self.trips.records_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
+            answer_within_s: self.trips.answer_within_s,
         }
     }
 

@@ -74,6 +74,9 @@ CREATE TABLE IF NOT EXISTS erasure (
     id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, state TEXT NOT NULL, subject TEXT, doc TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS erasure_age ON erasure (created_ms, id);
 CREATE INDEX IF NOT EXISTS erasure_state ON erasure (state);
+CREATE TABLE IF NOT EXISTS offer (trip TEXT PRIMARY KEY, driver TEXT NOT NULL, answer_by_ms BIGINT NOT NULL);
+CREATE INDEX IF NOT EXISTS offer_driver ON offer (driver);
+CREATE INDEX IF NOT EXISTS offer_end ON offer (answer_by_ms);
 CREATE TABLE IF NOT EXISTS outbox (
     entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);

@@ -20,6 +20,7 @@ mod project;
 mod quarantine;
 mod records;
 mod relay;
+mod reports;
 mod retention;
 mod route_json;
 mod routes;
@@ -64,6 +65,8 @@ pub struct ApiConfig {
     pub tracks_keep_ms: i64,
     /// How long records of trips are kept after their end, milliseconds.
     pub records_keep_ms: i64,
+    /// How many seconds drivers have to answer when they are given a trip; 0: they are not asked.
+    pub answer_within_s: u32,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
 }
@@ -136,8 +139,9 @@ impl Api {
             (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
         let forgetting = retention::run(&self.house, stop.clone());
         let erasing = erasure::run(&self.house, stop.clone());
+        let (hearing, asking) = (reports::run(&self.house, stop.clone()), reports::expire(&self.house, stop.clone()));
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside, erasing, forgetting);
+        tokio::join!(telling, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

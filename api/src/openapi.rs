@@ -5,8 +5,8 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, audit, device_keys, drivers, erasures, fences, nearby, pages, quarantine, roads, stores, tokens, tracks,
-    trips,
+    arrivals, audit, device_keys, drivers, erasures, fences, nearby, offers, pages, quarantine, roads, stores, tokens,
+    tracks, trips,
 };
 
 #[derive(OpenApi)]
@@ -20,6 +20,7 @@ use crate::routes::{
         nearby::nearby,
         roads::route, roads::traffic, arrivals::list, arrivals::summary,
         trips::create, trips::list, trips::read, trips::update, trips::assign, trips::cancel, trips::complete, trips::fail,
+        offers::list, offers::accept, offers::decline, offers::status,
         tracks::read, tracks::erase,
         erasures::driver, erasures::trip, erasures::export, erasures::list, erasures::read, audit::list,
         tokens::create, tokens::revoke, tokens::ticket,

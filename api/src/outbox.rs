@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{DatabaseError, Write};
 use crate::records::trip::{Place, live_of_driver};
-use crate::records::{Driver, Trip, table};
+use crate::records::{Driver, Trip, offer, table};
 use wayfare_wire::device_key::DeviceKeyDoc;
 use wayfare_wire::fence::FenceDoc;
 use wayfare_wire::ids;
-use wayfare_wire::plan::{PlanDoc, StopDoc, TripDoc};
+use wayfare_wire::plan::{OfferDoc, PlanDoc, StopDoc, TripDoc};
 
 /// Why a trip is told anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum Cause {
     Access,
     /// A tracker found a phase, and has told it already.
     Phase,
+    /// Somebody said a phase; the driver's tracker follows.
+    Manual,
     /// It is over.
     Ended,
 }
@@ -115,28 +117,15 @@ pub async fn put_plan(write: &mut Write, driver: &str) -> Result<(), DatabaseErr
         .execute(&mut **write)
         .await?;
     let trips = live_of_driver(write, driver).await?;
+    let offered = offer::of_driver(write, driver).await?;
     let number = record.plan_version;
-    let event = Event::Plan { plan: plan(&record, &trips), driver: Box::new(record) };
+    let event = Event::Plan { plan: plan(&record, &trips, &offered), driver: Box::new(record) };
     put(write, &format!("plan:{driver}"), number, &event).await
 }
 
-/// The ordered stops of a driver's live trips: as assigned, each pick-up before its drop-off.
-pub fn plan(driver: &Driver, trips: &[Trip]) -> PlanDoc {
-    let mut stops = Vec::new();
-    for trip in trips {
-        let stop = |place: &Place, pickup: bool, service_s: u32| StopDoc {
-            trip: trip.id,
-            pickup,
-            lat: place.lat,
-            lon: place.lon,
-            radius_m: place.radius_m,
-            service_ms: i64::from(place.service_s.unwrap_or(service_s)) * 1000,
-        };
-        if !trip.is_picked_up() {
-            stops.push(stop(&trip.pickup, true, 120));
-        }
-        stops.push(stop(&trip.dropoff, false, 60));
-    }
+/// The ordered stops of a driver's live trips: as assigned, each pick-up before its drop-off; and the trips that it is offered.
+pub fn plan(driver: &Driver, trips: &[Trip], offered: &[Trip]) -> PlanDoc {
+    let stops = trips.iter().flat_map(stops).collect();
     let trips = trips.iter().map(|trip| TripDoc {
         id: trip.id,
         assignment: trip.assignment,
@@ -152,7 +141,28 @@ pub fn plan(driver: &Driver, trips: &[Trip]) -> PlanDoc {
         capacity: driver.capacity.and_then(NonZeroU16::new),
         trips: trips.collect(),
         stops,
+        offers: offered.iter().filter_map(offer_doc).collect(),
     }
+}
+
+fn stops(trip: &Trip) -> impl Iterator<Item = StopDoc> {
+    let stop = |place: &Place, pickup: bool, service_s: u32| StopDoc {
+        trip: trip.id,
+        pickup,
+        lat: place.lat,
+        lon: place.lon,
+        radius_m: place.radius_m,
+        service_ms: i64::from(place.service_s.unwrap_or(service_s)) * 1000,
+        name: place.name.clone(),
+    };
+    let pickup = (!trip.is_picked_up()).then(|| stop(&trip.pickup, true, 120));
+    pickup.into_iter().chain([stop(&trip.dropoff, false, 60)])
+}
+
+fn offer_doc(trip: &Trip) -> Option<OfferDoc> {
+    let offer = trip.open_offer()?;
+    let (number, answer_by_ms) = (offer.number, offer.answer_by_ms);
+    Some(OfferDoc { trip: trip.id, number, answer_by_ms, ready_at_ms: trip.ready_at_ms, stops: stops(trip).collect() })
 }
 
 /// Notes that a fence was made, replaced or deleted.

@@ -20,7 +20,7 @@ pub enum View {
 /// record decides them.
 pub fn trip(trip: &Trip, driver: Option<&Driver>, cause: Cause, view: View) -> Fields {
     let mut fields = Fields::new();
-    if cause != Cause::Phase && cause != Cause::Access {
+    if !matches!(cause, Cause::Phase | Cause::Manual | Cause::Access) {
         fields.set(field::PICKUP, |out| place(out, &trip.pickup));
         fields.set(field::DROPOFF, |out| place(out, &trip.dropoff));
         optional(&mut fields, field::READY_AT_MS, trip.ready_at_ms, write_i64);
@@ -30,9 +30,21 @@ pub fn trip(trip: &Trip, driver: Option<&Driver>, cause: Cause, view: View) -> F
     if matches!(cause, Cause::Created | Cause::Assigned) {
         phase(&mut fields, trip);
         fields.set_null(field::POSITION).set_null(field::ROUTE).set_null(field::ETA).set_null(field::STOPS_LEFT);
-        fields.set_null(field::SILENT_SINCE_MS);
+        fields.set_null(field::SILENT_SINCE_MS).set_null(field::SILENT_REASON);
+        if view == View::Operator {
+            fields.set_null(field::OUTAGE).set_null(field::PHONE);
+        }
+    }
+    if cause == Cause::Manual {
+        phase(&mut fields, trip);
     }
     if view == View::Operator {
+        if let Some(offer) = &trip.offer {
+            fields.set(field::OFFER, |out| write_json(out, offer));
+        }
+        if !trip.manual.is_empty() {
+            optional(&mut fields, field::MANUAL, trip.said(), write_json);
+        }
         fields.set(field::CUSTOMER, |out| write_string(out, &trip.customer));
         optional(&mut fields, field::STORE, trip.store, |out, store| write_string(out, &store.to_string()));
         fields.set(field::VERSION, |out| write_u64(out, trip.version));
@@ -78,6 +90,7 @@ pub fn store_event(trip: &Trip) -> (String, Vec<u8>) {
     let event = serde_json::json!({
         "id": id, "kind": "trip", "trip": trip.id, "phase": trip.phase, "at_ms": trip.phase_since_ms,
         "driver": trip.driver, "reference": trip.reference, "version": trip.version,
+        "offer": trip.offer, "manual": trip.said(),
     });
     (id, event.to_string().into_bytes())
 }
@@ -112,8 +125,8 @@ fn write_driver(out: &mut Vec<u8>, driver: &Driver, view: View) {
 }
 
 fn write_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    // Lists of ids always serialise, and a Vec takes every write.
-    serde_json::to_writer(out, value).expect("a list of ids is JSON");
+    // They have string keys and whole numbers, and a Vec takes every write.
+    serde_json::to_writer(out, value).expect("ids and records are JSON");
 }
 
 fn optional<T>(fields: &mut Fields, name: &'static str, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {

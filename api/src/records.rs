@@ -6,6 +6,8 @@ pub mod device_key;
 pub mod driver;
 pub mod erasure;
 pub mod fence;
+pub mod manual;
+pub mod offer;
 pub mod store;
 pub mod table;
 pub mod track;

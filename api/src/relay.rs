@@ -145,7 +145,7 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     tell_device_keys(house).await?;
     let keep_ms = house.config.ended_keep_ms;
     let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
-    let mut of_driver: std::collections::HashMap<ids::Driver, Vec<Trip>> = Default::default();
+    let mut of_driver: std::collections::HashMap<ids::Driver, (Vec<Trip>, Vec<Trip>)> = Default::default();
     for trip in &trips {
         let driver = match trip.driver {
             Some(id) => table::by_id::<Driver>(&house.db, &id.to_string()).await?,
@@ -154,7 +154,10 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
         let cause = if trip.is_live() { Cause::Created } else { Cause::Ended };
         tell_trip(house, trip, driver.as_ref(), cause).await;
         if let (Some(driver), true) = (trip.driver, trip.is_live()) {
-            of_driver.entry(driver).or_default().push(trip.clone());
+            of_driver.entry(driver).or_default().0.push(trip.clone());
+        }
+        if let Some(offer) = trip.open_offer() {
+            of_driver.entry(offer.driver).or_default().1.push(trip.clone());
         }
     }
     let (mut after_ms, mut after_id) = (i64::MIN, String::new());
@@ -163,9 +166,10 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
         let Some(last) = drivers.last() else { break };
         (after_ms, after_id) = (last.created_ms, last.id.to_string());
         for driver in &drivers {
-            let mut trips = of_driver.remove(&driver.id).unwrap_or_default();
+            let (mut trips, mut offered) = of_driver.remove(&driver.id).unwrap_or_default();
+            offered.sort_by_key(|trip| (trip.open_offer().map(|offer| offer.answer_by_ms), trip.id));
             trips.sort_by_key(|trip| (trip.assigned_ms, trip.created_ms, trip.id));
-            tell_plan(house, driver, &outbox::plan(driver, &trips)).await;
+            tell_plan(house, driver, &outbox::plan(driver, &trips, &offered)).await;
         }
     }
     tracing::info!(trips = trips.len(), "records told to the bus");

@@ -7,6 +7,7 @@ pub mod drivers;
 pub mod erasures;
 pub mod fences;
 pub mod nearby;
+pub mod offers;
 pub mod pages;
 pub mod quarantine;
 pub mod roads;
@@ -34,6 +35,7 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/drivers", post(drivers::create).get(drivers::list))
         .route("/v1/drivers/{id}", get(drivers::read).patch(drivers::update).delete(erasures::driver))
         .route("/v1/drivers/{id}/export", get(erasures::export))
+        .route("/v1/drivers/{id}/deliveries", get(offers::list))
         .route("/v1/drivers/{id}/revoke", post(drivers::revoke))
         .route("/v1/drivers/{id}/device-keys", post(device_keys::create).get(device_keys::list))
         .route("/v1/drivers/{id}/device-keys/{device}", delete(device_keys::revoke))
@@ -54,6 +56,9 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/trips/{id}/cancel", post(trips::cancel))
         .route("/v1/trips/{id}/complete", post(trips::complete))
         .route("/v1/trips/{id}/fail", post(trips::fail))
+        .route("/v1/trips/{id}/accept", post(offers::accept))
+        .route("/v1/trips/{id}/decline", post(offers::decline))
+        .route("/v1/trips/{id}/status", post(offers::status))
         .route("/v1/trips/{id}/track", get(tracks::read).delete(tracks::erase))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))

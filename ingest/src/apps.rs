@@ -111,6 +111,7 @@ impl Form {
             told: key.app,
         };
         let reading = dialects::read(&request);
+        let phone = reading.report();
         let in_body = |raw: &[u8]| self.body.as_ptr_range().contains(&raw.as_ptr());
         let item = |(place, item): (usize, dialects::Item<'_>)| {
             let place = place as u32;
@@ -125,10 +126,11 @@ impl Form {
                 What::Alive | What::Ignored => None,
             }
         };
+        let dialect = reading.dialect;
         let mut items: Vec<AppItem> = reading.items.into_iter().enumerate().filter_map(item).collect();
         // Some apps send the newest first. In the order taken a ride is followed; backwards, all but one fix would be late.
         items.sort_by_key(|item| item.fix.t_ms);
-        AppMessage { device: key.device, dialect: reading.dialect, items }
+        AppMessage { device: key.device, dialect, items, phone }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -15,6 +15,7 @@ use wayfare_net::reply::Refusal;
 use wayfare_net::tokens;
 use wayfare_net::ws::handshake::{self, Socket};
 use wayfare_wire::codec::{DriveCodec, fixes_from_json};
+use wayfare_wire::messages::drive::Phone;
 use wayfare_wire::{Claims, ErrorBody, ErrorCode, Role, ids};
 
 use crate::shard::{Command, parse_session};
@@ -22,6 +23,9 @@ use crate::{House, Ingest, hello};
 
 /// Most bytes of a POST.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Most bytes of what a phone says of itself.
+const PHONE_BYTES_MAX: usize = 4 * 1024;
 
 /// A body must be complete after this long.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +42,11 @@ fn codec_of(subprotocol: &str) -> DriveCodec {
 }
 
 pub fn routes(ingest: Arc<Ingest>) -> Router {
-    Router::new().route("/v1/drive", get(websocket)).route("/v1/fixes", post(fixes)).with_state(ingest)
+    Router::new()
+        .route("/v1/drive", get(websocket))
+        .route("/v1/fixes", post(fixes))
+        .route("/v1/phone", post(phone))
+        .with_state(ingest)
 }
 
 async fn websocket(State(ingest): State<Arc<Ingest>>, request: Request) -> Result<Response, Refusal> {
@@ -70,15 +78,7 @@ async fn fixes(State(ingest): State<Arc<Ingest>>, request: Request) -> Result<Re
         let error = ErrorBody::new(ErrorCode::TooLarge, "bodies are taken uncompressed");
         return Err(error.field("content-encoding").into());
     }
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), BODY_BYTES_MAX)).await;
-    let body = match read {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            let text = format!("the body has more than {BODY_BYTES_MAX} bytes, or was cut off");
-            return Err(Refusal::new(ErrorCode::TooLarge, text));
-        }
-        Err(_) => return Err(Refusal::new(ErrorCode::Malformed, "the body did not arrive in time")),
-    };
+    let body = read_body(request, BODY_BYTES_MAX).await?;
     let message = fixes_from_json(&body).map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?;
     let session = match (&message.message.session, message.message.seq) {
         (None, 0) => 0,
@@ -105,6 +105,33 @@ async fn fixes(State(ingest): State<Arc<Ingest>>, request: Request) -> Result<Re
         Ok(Ok(Err(error))) => Err(error.into()),
         Ok(Err(_)) => Err(gone()),
         Err(_) => Err(ErrorBody::new(ErrorCode::NotDurable, "the disk is too slow just now").after_ms(2000).into()),
+    }
+}
+
+/// What a phone says of itself: taken, or not; nothing waits for a disk.
+async fn phone(State(ingest): State<Arc<Ingest>>, request: Request) -> Result<StatusCode, Refusal> {
+    let house = &ingest.house;
+    check_origin(house, request.headers())?;
+    let (_, driver) = authenticate(house, request.headers())?;
+    let body = read_body(request, PHONE_BYTES_MAX).await?;
+    let message: Phone =
+        serde_json::from_slice(&body).map_err(|error| Refusal::new(ErrorCode::Malformed, error.to_string()))?;
+    let (reply, answer) = oneshot::channel();
+    let gone = || Refusal::from(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000));
+    let command = Command::Phone { driver, report: message.report(), reply };
+    ingest.shard(driver).send(command).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())??;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read_body(request: Request, most: usize) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(request.into_body(), most)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => {
+            let text = format!("the body has more than {most} bytes, or was cut off");
+            Err(Refusal::new(ErrorCode::TooLarge, text))
+        }
+        Err(_) => Err(Refusal::new(ErrorCode::Malformed, "the body did not arrive in time")),
     }
 }
 

@@ -7,11 +7,13 @@
 mod acks;
 mod apps;
 mod conn_task;
+mod deliveries;
 mod drivers;
 mod events;
 mod fixes;
 mod line;
 mod map;
+mod phone;
 mod quic_line;
 mod quic_task;
 mod recall;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
-use wayfare_engine::DriverId;
+use wayfare_engine::{DriverId, PhoneReport};
 use wayfare_net::ws::handshake::Socket;
 use wayfare_wire::codec::{Decoded, DriveCodec};
 use wayfare_wire::kept::KeptMessage;
@@ -85,6 +87,15 @@ pub enum Command {
         /// Gets what became of it when it is durable.
         reply: oneshot::Sender<Result<AppTaken, ErrorBody>>,
     },
+    /// What a driver's phone says of itself, over HTTP.
+    Phone {
+        /// The driver.
+        driver: DriverId,
+        /// What it says.
+        report: PhoneReport,
+        /// Told when it is taken.
+        reply: oneshot::Sender<Result<(), ErrorBody>>,
+    },
     /// A tracker as it was kept, and what came after.
     Restore {
         /// The driver.
@@ -130,6 +141,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
     let mut plans = house.bus.topics.subscriber(PLAN_QUEUE);
     let shard =
         Rc::new(Shard { state: RefCell::new(State::new(index, Arc::clone(&house))), house, wants: Notify::new() });
+    let reported = Rc::clone(&shard.state.borrow().reported);
     let mut events = Vec::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,6 +153,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
                 }
             }
             () = shard.wants.notified() => {}
+            () = reported.notified() => shard.keep_reports(),
             _ = tick.tick() => shard.look_over().await,
             command = commands.recv() => match command {
                 Some(command) => shard.obey(command).await,
@@ -176,6 +189,12 @@ impl Shard {
             Command::App { driver, message, reply } => {
                 let shard = Rc::clone(self);
                 tokio::task::spawn_local(async move { shard.take_app(driver, message, reply).await });
+            }
+            Command::Phone { driver, report, reply } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(shard.post_phone(driver, &report).await);
+                });
             }
             Command::Restore { driver, checkpoint, messages, done } => {
                 let shard = Rc::clone(self);

@@ -16,6 +16,7 @@ use wayfare_loadtest::demo::{DemoOptions, run_demo};
 #[cfg(target_os = "linux")]
 use wayfare_loadtest::load::WeatherOptions;
 use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions, Speaks, StormOptions};
+use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
 use wayfare_loadtest::transport::Transport;
@@ -173,6 +174,31 @@ enum Command {
         /// Process id of the server
         #[arg(long)]
         pid: u32,
+    },
+    /// Two crowds of couriers at the same time, one at a fixed interval and one that obeys the server; tells the uploads saved
+    Rate {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(flatten)]
+        transport: TransportArgs,
+        /// Couriers of each crowd
+        #[arg(long, default_value_t = 60)]
+        couriers: usize,
+        /// One of so many trips is watched
+        #[arg(long, default_value_t = 10)]
+        watched_of: usize,
+        /// What the first crowd sends at, in seconds
+        #[arg(long, default_value_t = 3.0)]
+        fixed: f64,
+        /// How long to run before counting, in seconds
+        #[arg(long, default_value_t = 240.0)]
+        warm_up: f64,
+        /// How long to count, in seconds
+        #[arg(long, default_value_t = 600.0)]
+        duration: f64,
+        /// Seed of town and couriers
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Cuts many drivers in the same moment; measures how soon they are back, and what others wait meanwhile
     Storm {
@@ -334,6 +360,21 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 pid,
             };
             print(&load::drive(&options).await?, json)
+        }
+        Command::Rate { server, transport, couriers, watched_of, fixed, warm_up, duration, seed } => {
+            anyhow::ensure!(fixed > 0.0 && couriers > 0, "--fixed and --couriers must be above 0");
+            let options = RateOptions {
+                transport: transport.parse()?,
+                base_url: server.url,
+                service_token: server.token,
+                couriers,
+                watched_of,
+                fixed: seconds(fixed),
+                warm_up: seconds(warm_up),
+                duration: seconds(duration),
+                seed,
+            };
+            print(&rate(&options).await?, json)
         }
         Command::Storm { load, drivers, others, rate } => {
             let options = StormOptions { others: load.options(others, 1, json), rate_hz: rate, drivers };

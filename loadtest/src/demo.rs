@@ -221,7 +221,7 @@ impl Hired {
 async fn log_troubles(driver: String, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Connected { .. } | Event::Acked(_) => {}
+            Event::Connected { .. } | Event::Acked(_) | Event::Delivery(_) | Event::Withdrawn { .. } => {}
             trouble => tracing::info!(driver, ?trouble, "a courier's phone"),
         }
     }

@@ -96,8 +96,14 @@ impl View {
         self.state.get("phase")?.as_str()
     }
 
+    /// When the position shown was taken, Unix ms, if one is shown.
+    #[must_use]
+    pub fn position_ms(&self) -> Option<i64> {
+        self.state.pointer("/position/t_ms")?.as_i64()
+    }
+
     fn check_time(&mut self) -> Result<(), Fault> {
-        let Some(got_ms) = self.state.pointer("/position/t_ms").and_then(Value::as_i64) else {
+        let Some(got_ms) = self.position_ms() else {
             return Ok(());
         };
         match self.newest_ms.replace(got_ms) {

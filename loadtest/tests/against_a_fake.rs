@@ -11,8 +11,10 @@ use fake::{Fake, Faults};
 use tokio::sync::watch;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
 use wayfare_loadtest::load::{self, IdleOptions, LoadOptions, Speaks};
+use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, ReplayReport, replay};
 use wayfare_loadtest::town::Town;
+use wayfare_loadtest::transport::Transport;
 use wayfare_wire::codec::DriveCodec;
 
 fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
@@ -102,7 +104,7 @@ async fn play(faults: Faults, by: Grouping) -> (ReplayReport, Fake) {
     }
     std::fs::write(&file, text).unwrap();
     let options = ReplayOptions {
-        transport: wayfare_loadtest::transport::Transport::default(),
+        transport: Transport::default(),
         file,
         speed: 300.0,
         grouping: by,
@@ -175,4 +177,27 @@ async fn the_demo_has_orders_within_seconds_and_calls_them_off_at_the_end() {
     let cancels = fake.requests().iter().filter(|request| request.ends_with("/cancel")).count();
     assert!(cancels >= 4);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_obeys_is_counted_beside_one_that_does_not() {
+    let fake = Fake::start(Faults { on_the_way: true, ..Faults::default() }).await;
+    let options = RateOptions {
+        base_url: fake.url.clone(),
+        service_token: "service".into(),
+        transport: Transport::default(),
+        couriers: 1,
+        watched_of: 1,
+        fixed: Duration::from_millis(50),
+        warm_up: Duration::from_secs(2),
+        duration: Duration::from_secs(2),
+        seed: 1,
+    };
+    // The fake asks for five fixes a second of all of them.
+    let report = rate(&options).await.unwrap();
+    assert!((30..=41).contains(&report.fixed.uploads) && (8..=11).contains(&report.policy.uploads), "{report}");
+    assert!((0.6..0.85).contains(&report.saved), "{report}");
+    assert!(report.fixed.samples > 4 && report.policy.age_p95_s < 0.5, "{report}");
+    let cancels = fake.requests().iter().filter(|request| request.ends_with("/cancel")).count();
+    assert!(cancels >= 2, "records are tidied away");
 }

@@ -24,6 +24,7 @@ fn check_customer_view(state: &Value) {
         "eta",
         "stops_left",
         "silent_since_ms",
+        "silent_reason",
         "pickup",
         "dropoff",
         "driver",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
-use wayfare_driver::{Driver, DriverConfig, Event, Fix, Trust, Way};
+use wayfare_driver::{Driver, DriverConfig, Event, Fix, Phone, Trust, Way};
 
 use crate::harness::{House, SOON, now_ms, within};
 use crate::kill::kept;
@@ -54,6 +54,9 @@ async fn every_way_delivers_and_the_server_sets_the_rate() {
         within(SOON, "all acks", driver.flush()).await.unwrap();
         let mut interval = driver.interval();
         within(SOON, "a rate", interval.wait_for(|ms| *ms != 15_000)).await.unwrap();
+        let battery = 40 + way as u8;
+        driver.phone(Phone { battery: Some(f32::from(battery) / 100.0), ..Phone::default() });
+        house.knows_driver(&ana.id, |state| state["phone"]["battery_pct"] == battery).await;
         // A sensor that measures every 10 ms is thinned out.
         let offers = (0..50).filter(|step| driver.offer(fix(0, now_ms() + step * 10)).unwrap()).count();
         assert_eq!(offers, 1);

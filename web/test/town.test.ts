@@ -5,7 +5,7 @@ import { requestBoxes } from '../pages/town/feeds.js';
 import { readToken } from '../pages/town/link.js';
 import { courierFeatures, numberFeatures } from '../pages/town/map/features.js';
 import { shortNumber } from '../pages/town/map/icons.js';
-import { summaryText } from '../pages/town/texts.js';
+import { batteryText, outageText, summaryText } from '../pages/town/texts.js';
 import { Townsfolk, type Courier } from '../pages/town/townsfolk.js';
 import { readTown } from '../pages/start/orders.js';
 
@@ -82,6 +82,16 @@ test('the sentence about what is in view counts right', () => {
   expect(summaryText('couriers', couriers, 0)).toBe('3 couriers in view: 1 free, 2 busy.');
   expect(summaryText('couriers', [], 0)).toBe('No courier in view.');
   expect(summaryText('numbers', [], 1)).toBe('1 courier in view. Come closer to see each.');
+});
+
+test('why nothing comes is said in words', () => {
+  expect(outageText({}, 0)).toBeUndefined();
+  expect(outageText({ outage: { reason: 'airplane', since_ms: 0 } }, 130_000)).toBe('airplane mode, for 2 min');
+  expect(outageText({ outage: { reason: 'tunnel' as 'other', since_ms: 0 }, silent_since_ms: 0 }, 130_000)).toBe('the phone says so, for 2 min');
+  expect(outageText({ silent_since_ms: 0 }, 130_000)).toBe('silent for 2 min, nobody said why');
+  expect(batteryText({})).toBeUndefined();
+  expect(batteryText({ phone: { battery_pct: 7 } })).toBe('7 %');
+  expect(batteryText({ phone: { battery_pct: 70, charging: true } })).toBe('70 %, charging');
 });
 
 test('couriers are drawn where they are by now, old ones as old', () => {

@@ -89,7 +89,10 @@ describe('the position', () => {
   });
 
   it('says that nothing is heard', () => {
-    expect(view({ silent_since_ms: NOW - 130_000 }).fix).toEqual({ text: 'no signal from the courier for 2 min', tone: 'silent' });
+    const silent = (silent_reason?: 'offline' | 'paused') => view({ silent_since_ms: NOW - 130_000, silent_reason }).fix;
+    expect(silent()).toEqual({ text: 'no signal from the courier for 2 min', tone: 'silent' });
+    expect(silent('offline')).toEqual({ text: "the courier's phone has been offline for 2 min", tone: 'silent' });
+    expect(silent('paused')).toEqual({ text: "the courier's position has not been shared for 2 min", tone: 'silent' });
   });
 
   it('is not mentioned while it is hidden', () => {

@@ -9,6 +9,8 @@ use wayfare_wire::ErrorCode;
 use crate::db::{Database, DatabaseError, Write};
 use crate::input::{check_own_id, check_position, check_text, invalid};
 use crate::records::assignment;
+use crate::records::manual::Manual;
+use crate::records::offer::{self, Offer, OfferState};
 use crate::records::table::Lost;
 
 /// No driver has the trip yet.
@@ -73,6 +75,12 @@ pub struct Trip {
     /// Why it was cancelled or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The last offer to a driver, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
+    /// Phases that somebody said, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manual: Vec<Manual>,
     /// Ids of share links that are alive.
     #[serde(default)]
     pub shares: Vec<String>,
@@ -101,6 +109,8 @@ pub struct NewTrip {
     /// With a driver: when it got the trip, if that was earlier, Unix milliseconds. Positions taken since then count for the trip, however
     /// late they come.
     pub driver_since_ms: Option<i64>,
+    /// The driver is asked, and has so many seconds to answer (5 to 3600); 0: the trip is the driver's at once. Absent: as configured.
+    pub answer_within_s: Option<u32>,
     /// Where it is picked up.
     pub pickup: Place,
     /// Where it is handed over.
@@ -179,17 +189,17 @@ impl Trip {
         now_ms: i64,
     ) -> Result<(), Refusal> {
         self.check_live()?;
-        let since_ms = since_ms.unwrap_or(now_ms);
         let earliest_ms = self.assigned_ms.unwrap_or(now_ms - GIVEN_BEFORE_MS).max(now_ms - GIVEN_BEFORE_MS);
-        if !(earliest_ms..=now_ms).contains(&since_ms) {
+        if let Some(since_ms) = since_ms.filter(|since_ms| !(earliest_ms..=now_ms).contains(since_ms)) {
             let message = format!("{since_ms} is not between {earliest_ms} and now, {now_ms}");
             return Err(invalid("driver_since_ms", message));
         }
+        self.withdraw_offer(now_ms);
         self.driver = driver;
         if driver.is_some() {
             self.assignment += 1;
         }
-        self.assigned_ms = driver.map(|_| since_ms);
+        self.assigned_ms = driver.map(|_| since_ms.unwrap_or(now_ms));
         self.enter(driver.map_or(UNASSIGNED, |_| Phase::Assigned.code()), now_ms);
         Ok(())
     }
@@ -204,6 +214,7 @@ impl Trip {
             return Err(Refusal::new(ErrorCode::Conflict, "the trip has no driver who could have delivered it"));
         }
         self.reason = reason;
+        self.withdraw_offer(now_ms);
         self.ended_ms = Some(now_ms);
         self.enter(phase.code(), now_ms);
         Ok(())
@@ -233,13 +244,19 @@ impl Trip {
         true
     }
 
-    fn enter(&mut self, phase: &str, at_ms: i64) {
+    fn withdraw_offer(&mut self, now_ms: i64) {
+        if let Some(offer) = self.offer.as_mut().filter(|offer| offer.is_open()) {
+            offer.close(OfferState::Withdrawn, now_ms);
+        }
+    }
+
+    pub(super) fn enter(&mut self, phase: &str, at_ms: i64) {
         self.phase = phase.to_owned();
         self.phase_since_ms = at_ms;
         self.version += 1;
     }
 
-    fn check_live(&self) -> Result<(), Refusal> {
+    pub(super) fn check_live(&self) -> Result<(), Refusal> {
         if self.is_live() {
             return Ok(());
         }
@@ -278,7 +295,8 @@ pub async fn insert(write: &mut Write, trip: &Trip) -> Result<(), DatabaseError>
     .bind(serde_json::to_string(trip)?)
     .execute(&mut **write)
     .await?;
-    assignment::note(write, trip).await
+    assignment::note(write, trip).await?;
+    offer::note(write, trip).await
 }
 
 /// Stores a trip whose version is one above the stored one.
@@ -298,7 +316,8 @@ pub async fn update(write: &mut Write, trip: &Trip) -> Result<Result<(), Lost>, 
     if done.rows_affected() != 1 {
         return Ok(Err(Lost));
     }
-    assignment::note(write, trip).await.map(Ok)
+    assignment::note(write, trip).await?;
+    offer::note(write, trip).await.map(Ok)
 }
 
 /// A driver's live trips, oldest assignment first.

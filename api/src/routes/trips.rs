@@ -35,6 +35,9 @@ pub struct Assign {
     /// the trip, however late they come.
     #[serde(default)]
     pub driver_since_ms: Option<i64>,
+    /// The driver is asked, and has so many seconds to answer (5 to 3600); 0: the trip is the driver's at once. Absent: as configured.
+    #[serde(default)]
+    pub answer_within_s: Option<u32>,
 }
 
 /// Why a trip ends.
@@ -101,6 +104,8 @@ pub async fn create(
         ready_at_ms: new.ready_at_ms,
         reference: new.reference,
         reason: None,
+        offer: None,
+        manual: Vec::new(),
         shares: Vec::new(),
         created_ms: now_ms,
         ended_ms: None,
@@ -108,12 +113,13 @@ pub async fn create(
         version: 1,
     };
     if let Some(driver) = &new.driver {
-        give(&mut write, &mut trip, driver, new.driver_since_ms).await?;
+        let terms = Terms { since_ms: new.driver_since_ms, answer_within_s: new.answer_within_s };
+        give(&house, &mut write, &mut trip, driver, terms).await?;
         trip.version = 1;
     }
     trip.check()?;
     trip::insert(&mut write, &trip).await.map_err(fault)?;
-    finish(&house, write, &trip, Cause::Created, trip.driver).await?;
+    finish(&house, write, &trip, Cause::Created, whose(&trip)).await?;
     Ok((StatusCode::CREATED, Json(trip)))
 }
 
@@ -171,18 +177,21 @@ pub async fn assign(
 ) -> Result<Json<Trip>, Refusal> {
     let mut write = house.db.write().await.map_err(fault)?;
     let mut trip = find(&house, &mut write, &bearer, &id).await?;
-    let before = trip.driver;
+    let before = whose(&trip);
     match &assign.driver {
-        Some(driver) => give(&mut write, &mut trip, driver, assign.driver_since_ms).await?,
+        Some(driver) => {
+            let terms = Terms { since_ms: assign.driver_since_ms, answer_within_s: assign.answer_within_s };
+            give(&house, &mut write, &mut trip, driver, terms).await?;
+        }
         None => trip.assign(None, None, wayfare_bus::now_ms())?,
     }
     trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| lost())?;
-    if before != trip.driver
+    if before != whose(&trip)
         && let Some(before) = before
     {
         outbox::put_plan(&mut write, &before.to_string()).await.map_err(fault)?;
     }
-    finish(&house, write, &trip, Cause::Assigned, trip.driver).await?;
+    finish(&house, write, &trip, Cause::Assigned, whose(&trip)).await?;
     Ok(Json(trip))
 }
 
@@ -236,9 +245,10 @@ pub async fn change_trip(
     if let Some(headers) = headers {
         check_version(headers, trip.version)?;
     }
+    let whose = whose(&trip);
     change(&mut trip)?;
     trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| lost())?;
-    finish(house, write, &trip, cause, trip.driver).await?;
+    finish(house, write, &trip, cause, whose).await?;
     Ok(Json(trip))
 }
 
@@ -249,7 +259,7 @@ pub async fn known(house: &House, bearer: &Bearer, id: &str) -> Result<Trip, Ref
 }
 
 /// The same inside a write.
-async fn find(house: &House, write: &mut Write, bearer: &Bearer, id: &str) -> Result<Trip, Refusal> {
+pub async fn find(house: &House, write: &mut Write, bearer: &Bearer, id: &str) -> Result<Trip, Refusal> {
     let trip = trip::by_id_in(write, id).await.map_err(fault)?;
     trip.filter(|trip| may_know(bearer, trip)).ok_or_else(|| miss(house, bearer))
 }
@@ -258,7 +268,7 @@ fn may_know(bearer: &Bearer, trip: &Trip) -> bool {
     match bearer.0.role {
         Role::Support | Role::Admin | Role::Service => true,
         Role::Store => trip.store.is_some_and(|store| bearer.is(Role::Store, store)),
-        Role::Driver => trip.driver.is_some_and(|driver| bearer.is(Role::Driver, driver)),
+        Role::Driver => whose(trip).is_some_and(|driver| bearer.is(Role::Driver, driver)),
         Role::Customer => bearer.is(Role::Customer, &trip.customer),
         Role::Share => false,
     }
@@ -274,18 +284,41 @@ fn miss(house: &House, bearer: &Bearer) -> Refusal {
     error.after_ms(10_000).into()
 }
 
-async fn give(write: &mut Write, trip: &mut Trip, driver: &str, since_ms: Option<i64>) -> Result<(), Refusal> {
+/// Who has the trip, or was asked last while nobody has it.
+fn whose(trip: &Trip) -> Option<ids::Driver> {
+    trip.driver.or_else(|| trip.offer.as_ref().map(|offer| offer.driver))
+}
+
+/// From when a driver has a trip, and how long it has to answer.
+struct Terms {
+    since_ms: Option<i64>,
+    answer_within_s: Option<u32>,
+}
+
+/// Gives the trip to a driver, or asks.
+async fn give(house: &House, write: &mut Write, trip: &mut Trip, driver: &str, terms: Terms) -> Result<(), Refusal> {
     let id = drivers::check_usable(write, driver).await?;
+    check_room(write, driver).await?;
+    let now_ms = wayfare_bus::now_ms();
+    match terms.answer_within_s.unwrap_or(house.config.answer_within_s) {
+        0 => trip.assign(Some(id), terms.since_ms, now_ms),
+        within_s @ 5..=3600 => trip.offer_to(id, within_s, now_ms),
+        within_s => Err(invalid("answer_within_s", format!("{within_s} is neither 0 nor 5 to 3600"))),
+    }
+}
+
+/// Whether another trip fits a driver's plan.
+pub async fn check_room(write: &mut Write, driver: &str) -> Result<(), Refusal> {
     let live = trip::live_of_driver(write, driver).await.map_err(fault)?.len();
     if live >= LIVE_TRIPS_PER_DRIVER {
         let message = format!("the driver has {live} trips on board, the limit is {LIVE_TRIPS_PER_DRIVER}");
         return Err(Refusal::new(ErrorCode::Conflict, message));
     }
-    trip.assign(Some(id), since_ms, wayfare_bus::now_ms())
+    Ok(())
 }
 
 /// Notes the trip and the plan it is part of, commits, wakes the relay.
-async fn finish(
+pub async fn finish(
     house: &House,
     mut write: Write,
     trip: &Trip,

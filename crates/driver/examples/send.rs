@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use wayfare_driver::{Driver, DriverConfig, Fix};
+use wayfare_driver::{Driver, DriverConfig, Fix, Phone};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,6 +19,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{event:?}");
         }
     });
+    // In an app: when the system says that it changed.
+    driver.phone(Phone { battery: Some(0.8), charging: Some(false), ..Phone::default() });
     for second in 0..10 {
         driver.send(Fix {
             lat: 41.15 + f64::from(second) * 1e-4,
@@ -28,6 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })?;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    // Whoever waits for the courier hears why nothing more comes.
+    driver.phone(Phone { outage: Some("stopped".into()), ..Phone::default() });
     driver.flush().await?;
     driver.close().await;
     printer.await?;

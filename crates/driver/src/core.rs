@@ -9,12 +9,13 @@ mod messages;
 mod outbox;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use wayfare_wire::messages::Bye;
-use wayfare_wire::messages::drive::{Fix, ToDriver};
+use wayfare_wire::messages::drive::{Fix, FromDriver, Phone, ToDriver};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use crate::advice::Advice;
@@ -23,6 +24,7 @@ use crate::event::{Acked, Event};
 use crate::store::Kept;
 use ladder::Way;
 use outbox::Outbox;
+use words::Words;
 
 /// How long the answer to `hello` may take. The server gives a token 5 s.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -94,6 +96,10 @@ pub struct Core {
     paused_until: Option<Instant>,
     renew_at: Option<Instant>,
     interval_ms: u32,
+    /// How the phone is, if the app said so, and whether this connection has yet to hear it.
+    phone: Option<Phone>,
+    phone_due: bool,
+    words: Words,
     /// The last word of the server before the socket ended.
     bye: Option<Bye>,
     /// This connection cannot tell which message is at fault: begin another.
@@ -117,6 +123,9 @@ impl Core {
             renew_at: None,
             // What an idle driver is asked for, until the server says otherwise.
             interval_ms: 15_000,
+            phone: None,
+            phone_due: false,
+            words: Words::default(),
             bye: None,
             hang_up: false,
             backoff: Backoff::new(random),
@@ -162,12 +171,40 @@ impl Core {
         self.outbox.push(fix)
     }
 
+    /// How the phone is now: said on this connection, and again on each that follows.
+    pub fn set_phone(&mut self, phone: Phone) {
+        (self.phone, self.phone_due) = (Some(phone), true);
+    }
+
+    /// What is to be said of the phone now. A message like `auth`: nothing answers it.
+    #[must_use]
+    pub fn poll_phone(&mut self) -> Option<String> {
+        let due = self.link == Link::Up && std::mem::take(&mut self.phone_due);
+        self.phone.clone().filter(|_| due).map(messages::phone)
+    }
+
+    /// Takes something that the app says about a trip; it is sent until it is noted. False: too much waits already.
+    pub fn say(&mut self, word: FromDriver) -> bool {
+        self.words.push(word)
+    }
+
+    /// The next thing to be said about a trip: a message like `auth`.
+    #[must_use]
+    pub fn poll_word(&mut self, now: Instant) -> Option<String> {
+        if self.link != Link::Up || self.paused_until.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.words.next().map(messages::word)
+    }
+
     /// A socket is open: the hello goes first, then everything unacked, in order.
     pub fn on_open(&mut self, way: Way, now: Instant) {
         (self.link, self.way) = (Link::Greeting, way);
         self.heard = now;
         self.silence_max = WELCOME_WITHIN;
         (self.bye, self.hang_up, self.paused_until) = (None, false, None);
+        self.phone_due = self.phone.is_some();
+        self.words.send_again();
         self.outbox.send_again();
     }
 
@@ -217,6 +254,12 @@ impl Core {
             ToDriver::Config { interval_ms } => self.interval_ms = interval_ms,
             ToDriver::Error(error) => self.on_error(error, now),
             ToDriver::Bye(bye) => self.bye = Some(bye),
+            ToDriver::NewDeliveryAssigned(delivery) => self.events.push_back(Event::Delivery(delivery)),
+            ToDriver::DeliveryWithdrawn { trip, offer } => self.events.push_back(Event::Withdrawn { trip, offer }),
+            ToDriver::Noted { trip, said } => {
+                self.words.noted(&trip, &said);
+                self.events.push_back(Event::Noted { trip, said });
+            }
             ToDriver::Heartbeat => self.backoff.reset(),
             ToDriver::Pong => {}
         }
@@ -327,7 +370,10 @@ impl Core {
         if error.retry && self.link == Link::Up {
             // What is on the way may or may not be kept: only an ack tells, and the server knows resends.
             self.outbox.send_again();
+            self.words.send_again();
             self.paused_until = Some(now + asked.unwrap_or(PAUSE));
+        } else if self.link == Link::Up && matches!(error.field.as_deref(), Some("trip" | "phase")) {
+            self.words.refused();
         } else if self.link == Link::Up && blames_a_message(error.code) {
             match self.outbox.on_the_way() {
                 0 => {}

@@ -3,13 +3,29 @@
 use std::time::Duration;
 
 use wayfare_wire::ErrorBody;
-use wayfare_wire::messages::drive::{Detail, Fix};
+use wayfare_wire::messages::drive::{Delivery, Detail, Fix};
 
 use crate::core::ladder::Way;
 
 /// Something the app may want to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// A delivery was given to this driver, or is offered: see [`crate::Driver::accept`]. All that are open come again on each connection.
+    Delivery(Delivery),
+    /// A delivery that was told is not this driver's any more.
+    Withdrawn {
+        /// The trip.
+        trip: String,
+        /// The number of the offer, if it was one.
+        offer: Option<u64>,
+    },
+    /// What was said about a trip is durable.
+    Noted {
+        /// The trip.
+        trip: String,
+        /// `accept`, `decline`, or a phase.
+        said: String,
+    },
     /// The server took the hello; what was not acked is being sent again.
     Connected {
         /// Whom the token names; empty over HTTP, where nobody says it.

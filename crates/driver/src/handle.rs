@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use wayfare_wire::messages::drive::Fix;
+use wayfare_wire::messages::drive::{Fix, FromDriver, Phone};
 
 use crate::config::{BadUrl, DriverConfig};
 use crate::core::Core;
@@ -208,6 +208,36 @@ impl Driver {
         self.send(Fix { t_ms: Some(t_ms), ..fix })?;
         self.offered_ms.store(t_ms, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Says how the phone is, and why no positions will come: an `outage` of `PROTOCOL.md`, or none when all is well again. Said at once
+    /// where there is a connection, and after each `hello`; nothing is kept on the disk. Without a time it is so now.
+    pub fn phone(&self, mut phone: Phone) {
+        phone.at_ms.get_or_insert_with(wall_ms);
+        self.shared.core().set_phone(phone);
+        self.shared.work.notify_one();
+    }
+
+    /// Takes a delivery that was offered ([`Event::Delivery`]). Said until it is noted ([`Event::Noted`]), as far as this app lives: the server tells
+    /// an offer again that it has no answer to. False: too much waits to be said.
+    pub fn accept(&self, trip: impl Into<String>, offer: u64) -> bool {
+        self.say(FromDriver::Accept { trip: trip.into(), offer })
+    }
+
+    /// Leaves a delivery that was offered to somebody else; the same otherwise.
+    pub fn decline(&self, trip: impl Into<String>, offer: u64, reason: Option<String>) -> bool {
+        self.say(FromDriver::Decline { trip: trip.into(), offer, reason })
+    }
+
+    /// Says by hand how far a trip has come (`at_pickup`, `to_dropoff`, `arrived`, `delivered`), where GPS does not; the same otherwise.
+    pub fn status(&self, trip: impl Into<String>, phase: impl Into<String>) -> bool {
+        self.say(FromDriver::Status { trip: trip.into(), phase: phase.into(), at_ms: Some(wall_ms()) })
+    }
+
+    fn say(&self, word: FromDriver) -> bool {
+        let taken = self.shared.core().say(word);
+        self.shared.work.notify_one();
+        taken
     }
 
     /// Waits until everything sent so far, by whomever, is acked or refused.

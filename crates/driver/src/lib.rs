@@ -33,4 +33,4 @@ pub use event::{Acked, Event};
 pub use handle::{BadStart, Driver, SendError, Stopped};
 pub use store::{Kept, Store};
 pub use trust::{BadTrust, Trust};
-pub use wayfare_wire::messages::drive::{Detail, Fix};
+pub use wayfare_wire::messages::drive::{Delivery, DeliveryStop, Detail, Fix, Phone};

@@ -68,15 +68,12 @@ impl Pipe {
         matches!(self, Self::Quic(_))
     }
 
-    /// Writes a message that must stay in order: `hello`, `auth`.
+    /// Writes a message that must stay in order: `hello`, `auth`, `phone`.
     pub(crate) async fn control(&mut self, text: String) -> Result<(), Ended> {
         match self {
             Self::WebSocket(socket) => websocket::write(socket, text).await,
             Self::Quic(line) => line.control(&text).await,
-            Self::Http(line) => {
-                line.control(&text);
-                Ok(())
-            }
+            Self::Http(line) => line.control(text).await,
         }
     }
 

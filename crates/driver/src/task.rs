@@ -153,6 +153,15 @@ impl Task {
                 pipe.control(auth).await?;
             }
         }
+        let phone = self.shared.core().poll_phone();
+        if let Some(phone) = phone {
+            pipe.control(phone).await?;
+        }
+        loop {
+            let word = self.shared.core().poll_word(Instant::now());
+            let Some(word) = word else { break };
+            pipe.control(word).await?;
+        }
         let messages = self.number().await?;
         for message in messages {
             pipe.fixes(message.text).await?;

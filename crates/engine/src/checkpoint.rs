@@ -13,6 +13,7 @@ use crate::geofence::GeofenceState;
 use crate::itinerary::Itinerary;
 use crate::journey::Journey;
 use crate::motion::{Motion, load_marker, save_marker};
+use crate::phone::Phone;
 use crate::seen::{Recent, Sessions};
 use crate::tracker::Tracker;
 
@@ -67,6 +68,7 @@ impl Tracker {
         self.itinerary.save(&mut w);
         self.driving.save(&mut w);
         self.geofences.save(&mut w);
+        self.phone.save(&mut w);
     }
 
     /// A tracker from the bytes of [`Tracker::checkpoint`].
@@ -99,6 +101,7 @@ impl Tracker {
             driving: Driving::load(&mut r)?,
             following: Following::default(),
             geofences: GeofenceState::load(&mut r)?,
+            phone: Phone::load(&mut r)?,
         };
         r.finish()?;
         Ok(tracker)

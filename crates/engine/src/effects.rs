@@ -56,6 +56,8 @@ pub enum Effect {
         /// When the last accepted fix was received, or the first trip became live if there was none since.
         since: Millis,
     },
+    /// What is known of the driver's phone changed: see [`crate::Tracker::phone`] and [`crate::Tracker::outage`].
+    Phone,
     /// Where on the road the driver was two fixes ago, now that it is certain. Where it is by the newest fix stands in [`Marker::road`].
     Confirmed(Confirmed),
     /// Something was found out about driving, for the [`crate::learn::Learner`].

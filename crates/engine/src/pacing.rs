@@ -1,6 +1,6 @@
-//! Which changes of the marker are worth a message, and how often the phone need speak.
+//! Which changes of the marker are worth a message.
 
-use crate::{Limits, Marker, Phase};
+use crate::{Limits, Marker};
 
 /// Whether watchers who hold `told` should hear `current`. Watchers move the marker on by themselves, from its
 /// speed and heading; as long as that is right within [`Limits::predict_tolerance_m`], nothing need be said.
@@ -55,19 +55,6 @@ pub fn prediction_error_m(told: &Marker, current: &Marker) -> f64 {
         None => told.position,
     };
     predicted.distance_m(current.position)
-}
-
-/// How often the phone should send, in ms: by the most urgent trip, whether the driver stands, and whether anybody looks.
-/// Precision matters where the customer opens the door; a driver without a trip only needs to be found.
-pub(crate) fn wanted_interval_ms(phases: impl Iterator<Item = Phase>, standing: bool, watched: bool) -> u32 {
-    let of_phase = |phase| match phase {
-        Phase::Arriving => 1_000,
-        Phase::ToPickup | Phase::ToDropoff if standing => 5_000,
-        Phase::ToPickup | Phase::ToDropoff => 3_000,
-        _ => 10_000,
-    };
-    let interval_ms = phases.map(of_phase).min().unwrap_or(15_000);
-    if watched { interval_ms } else { interval_ms * 2 }
 }
 
 #[cfg(test)]
@@ -126,15 +113,5 @@ mod tests {
         check(marker(0, 0.0, false), marker(3, 30.0, true), true);
         check(marker(0, 0.0, true), marker(9, 0.0, true), false);
         check(marker(0, 0.0, true), marker(10, 0.0, true), true);
-    }
-
-    #[test]
-    fn the_phone_is_asked_for_more_the_nearer_the_door() {
-        let wanted = |phases: &[Phase], standing| wanted_interval_ms(phases.iter().copied(), standing, true);
-        assert_eq!(wanted(&[], false), 15_000);
-        assert_eq!(wanted(&[Phase::AtPickup], true), 10_000);
-        assert_eq!(wanted(&[Phase::Assigned, Phase::ToDropoff], false), 3_000);
-        assert_eq!(wanted(&[Phase::ToDropoff, Phase::Arriving], true), 1_000);
-        assert_eq!(wanted_interval_ms([Phase::Arriving].into_iter(), false, false), 2_000);
     }
 }

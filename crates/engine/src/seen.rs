@@ -42,6 +42,11 @@ impl Sessions {
         &mut self.list[0]
     }
 
+    /// How wrong the session's clock is known to be; 0 for one that is not known.
+    pub(crate) fn offset_ms(&self, id: u64) -> i64 {
+        self.list.iter().find(|session| session.id == id).map_or(0, |session| session.skew.offset_ms())
+    }
+
     pub(crate) fn seen(&self, id: u64, seq: u64) -> bool {
         self.list.iter().any(|session| session.id == id && session.seen(seq))
     }

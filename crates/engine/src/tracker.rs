@@ -10,6 +10,8 @@ use crate::journey::{Journey, SLOW_MPS, Sighting};
 use crate::judge::Kept;
 use crate::motion::Motion;
 use crate::pacing;
+use crate::phone::{Outage, Phone, PhoneReport};
+use crate::rate::{self, Reach, Situation, Watch};
 use crate::roads::Start;
 use crate::seen::{Recent, Sessions};
 use crate::skew::ClockReading;
@@ -52,6 +54,7 @@ pub struct Tracker {
     pub(crate) driving: Driving,
     pub(crate) following: Following,
     pub(crate) geofences: GeofenceState,
+    pub(crate) phone: Phone,
 }
 
 impl Tracker {
@@ -77,6 +80,7 @@ impl Tracker {
             driving: Driving::default(),
             following: Following::default(),
             geofences: GeofenceState::default(),
+            phone: Phone::default(),
         }
     }
 
@@ -96,6 +100,10 @@ impl Tracker {
         }
         if !is_live && std::mem::take(&mut self.silent) {
             effects.push(Effect::Back);
+        }
+        // Who is off duty is nobody's concern, nor is their phone.
+        if !self.duty.is_on() && std::mem::take(&mut self.phone) != Phone::default() {
+            effects.push(Effect::Phone);
         }
         self.arm_silence(world.limits.get(self.vehicle));
         self.itinerary.plan_changed();
@@ -153,6 +161,20 @@ impl Tracker {
         self.tell_etas(now, phase_changed, world, effects);
     }
 
+    /// Takes in what the driver's phone says of itself, in the numbering of `session` (0 for none). It says nothing about where the driver
+    /// is, so a silence goes on. Off duty nothing is taken.
+    pub fn hear_phone(&mut self, now: Millis, session: u64, report: &PhoneReport, effects: &mut Vec<Effect>) {
+        if !self.duty.is_on() {
+            return;
+        }
+        let offset_ms = self.sessions.offset_ms(session);
+        // What was said ahead of our clock was said now.
+        let at = report.at.map_or(now, |at| (at + offset_ms).min(now));
+        if self.phone.hear(at, self.newest, report) {
+            effects.push(Effect::Phone);
+        }
+    }
+
     /// Notices silence, and dwells (at stops and in fences) that silence has completed. Harmless if early.
     pub fn on_timeout(&mut self, now: Millis, world: &World<'_>, effects: &mut Vec<Effect>) {
         let first = effects.len();
@@ -207,6 +229,24 @@ impl Tracker {
         })
     }
 
+    /// What is known of the driver's phone.
+    #[must_use]
+    pub const fn phone(&self) -> &Phone {
+        &self.phone
+    }
+
+    /// Since when the driver counts as silent.
+    #[must_use]
+    pub fn silent_since(&self) -> Option<Millis> {
+        self.silent.then_some(self.heard)
+    }
+
+    /// Why no positions come: what the phone said, and of a silent one what its battery tells.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        if self.silent { self.phone.explains(self.heard) } else { self.phone.outage }
+    }
+
     /// Whether the driver is available or has a live trip.
     #[must_use]
     pub fn on_duty(&self) -> bool {
@@ -219,11 +259,32 @@ impl Tracker {
         self.vehicle
     }
 
-    /// How often the phone should send now, in ms: 1,000 to 30,000. `watched`: somebody looks at one of its trips.
+    /// How often the phone should send now, in ms: 1,000 to 30,000. `of_driver`: how closely somebody looks at the driver, whatever it carries;
+    /// `of_trip`: at one of its trips.
     #[must_use]
-    pub fn wanted_interval_ms(&self, watched: bool) -> u32 {
-        let standing = self.marker().is_some_and(|marker| marker.standing);
-        pacing::wanted_interval_ms(self.journey.trips.iter().map(|trip| trip.phase), standing, watched)
+    pub fn wanted_interval_ms(
+        &self,
+        limits: &Limits,
+        reach: Reach,
+        of_driver: Watch,
+        of_trip: impl Fn(TripId, Phase) -> Watch,
+    ) -> u32 {
+        let marker = self.marker();
+        let next = self.journey.next_stop().zip(marker).map(|(stop, marker)| {
+            let next_m = stop.plan.position.distance_m(marker.position);
+            (stop.plan.trip, next_m)
+        });
+        let one = |trip: TripId, phase: Phase| {
+            rate::of_trip(&Situation {
+                phase,
+                next_m: next.filter(|(own, _)| *own == trip).map(|(_, next_m)| next_m),
+                standing: marker.is_some_and(|marker| marker.standing),
+                watch: of_driver.max(of_trip(trip, phase)),
+            })
+        };
+        let of_trips = self.journey.trips.iter().map(|trip| one(trip.id, trip.phase)).min();
+        let wanted_ms = of_trips.unwrap_or_else(|| rate::of_idle(of_driver));
+        rate::of_phone(wanted_ms, of_trips.is_some(), self.phone.is_low(rate::LOW_PCT), reach, limits)
     }
 
     /// What became of the line to the next stop. Call it when somebody looks at the trip: a line costs some 100 us to draw, and is
@@ -283,6 +344,9 @@ impl Tracker {
         self.recent.push(raw.taken, fix.position());
         self.motion.accept(fix, unit, afresh || previous.is_none(), limits);
         self.heard = now;
+        if self.phone.positions_flow(fix.taken()) {
+            effects.push(Effect::Phone);
+        }
         self.arm_silence(limits);
         if std::mem::take(&mut self.silent) {
             effects.push(Effect::Back);

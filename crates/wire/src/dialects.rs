@@ -17,6 +17,8 @@ mod values;
 
 pub use recognize::read;
 
+use wayfare_engine::{Millis, OutageReason, PhoneReport, Said};
+
 use crate::messages::drive::Fix;
 
 /// Most items of one request that are looked at: a day of one fix a second is 86,400. What is beyond is one fault.
@@ -215,22 +217,9 @@ impl Phone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// Why.
-    pub cause: OutageCause,
+    pub cause: OutageReason,
     /// Since when, Unix milliseconds by the phone's clock.
     pub at_ms: Option<i64>,
-}
-
-/// See [`Outage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutageCause {
-    /// The phone's location services are off.
-    LocationOff,
-    /// The app may not see the location.
-    Permission,
-    /// The phone is in airplane mode.
-    Airplane,
-    /// The app was ended or lost its connection without saying goodbye.
-    AppGone,
 }
 
 impl<'a> Reading<'a> {
@@ -259,6 +248,17 @@ impl<'a> Reading<'a> {
             What::Fix(fix) => Some(fix),
             _ => None,
         })
+    }
+
+    /// What it says of the phone, for the engine: its battery, and the newest reason why nothing more may come.
+    pub fn report(&self) -> PhoneReport {
+        let outage = self.outages.iter().max_by_key(|outage| outage.at_ms);
+        PhoneReport {
+            at: outage.and_then(|outage| outage.at_ms).map(Millis),
+            battery: self.phone.battery,
+            charging: self.phone.charging,
+            said: outage.map_or(Said::Nothing, |outage| Said::Outage(outage.cause)),
+        }
     }
 
     /// The faults, in the order sent.

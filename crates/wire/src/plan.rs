@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wayfare_engine::{Fence, Millis, Phase, Plan, PlanStop, PlanTrip, Position, StopKind, Vehicle};
 
 use crate::ids::Trip;
+use crate::messages::drive::{Delivery, DeliveryStop};
 
 /// See [`wayfare_engine::Plan`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,25 @@ pub struct PlanDoc {
     /// Live trips.
     pub trips: Vec<TripDoc>,
     /// In driving order.
+    pub stops: Vec<StopDoc>,
+    /// Deliveries that wait for the driver's answer: no part of the plan yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<OfferDoc>,
+}
+
+/// A delivery that is offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OfferDoc {
+    /// The trip.
+    pub trip: Trip,
+    /// Which offer of that trip.
+    pub number: u64,
+    /// Over after this, Unix milliseconds.
+    pub answer_by_ms: i64,
+    /// When the kitchen is ready, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at_ms: Option<i64>,
+    /// Pick-up and drop-off.
     pub stops: Vec<StopDoc>,
 }
 
@@ -60,6 +80,9 @@ pub struct StopDoc {
     pub radius_m: Option<f32>,
     /// Time usually spent there, milliseconds.
     pub service_ms: i64,
+    /// For the driver.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// A plan that does not make sense: our own writers do not make such.
@@ -103,6 +126,34 @@ impl PlanDoc {
             trips: self.trips.iter().map(trip).collect::<Result<_, _>>()?,
             stops: self.stops.iter().map(stop).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What the driver hears of: the trips, then the offers.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let of = |stops: &[StopDoc], id: Trip| {
+            let stop = |stop: &StopDoc| DeliveryStop {
+                pickup: stop.pickup,
+                lat: stop.lat,
+                lon: stop.lon,
+                name: stop.name.clone(),
+            };
+            stops.iter().filter(|stop| stop.trip == id).map(stop).collect()
+        };
+        let trips = self.trips.iter().map(|trip| Delivery {
+            trip: trip.id.to_string(),
+            offer: None,
+            answer_by_ms: None,
+            ready_at_ms: trip.ready_at_ms,
+            stops: of(&self.stops, trip.id),
+        });
+        let offers = self.offers.iter().map(|offer| Delivery {
+            trip: offer.trip.to_string(),
+            offer: Some(offer.number),
+            answer_by_ms: Some(offer.answer_by_ms),
+            ready_at_ms: offer.ready_at_ms,
+            stops: of(&offer.stops, offer.trip),
+        });
+        trips.chain(offers).collect()
     }
 
     /// Since when the driver is on duty, Unix milliseconds: on shift, or with the oldest live trip.

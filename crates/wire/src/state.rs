@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use wayfare_engine::{Eta, Marker, Millis, Position, RouteLine};
+use wayfare_engine::{Eta, Marker, Millis, Outage, Phone, Position, RouteLine};
 
 /// Names of fields. Which topic has which is in `PROTOCOL.md`, "Topics".
 pub mod field {
@@ -23,6 +23,12 @@ pub mod field {
     pub const STOPS_LEFT: &str = "stops_left";
     /// Since when nothing was heard of the driver.
     pub const SILENT_SINCE_MS: &str = "silent_since_ms";
+    /// Why nothing is heard, as far as a customer may know.
+    pub const SILENT_REASON: &str = "silent_reason";
+    /// Why the phone sends no positions, and since when; for operators.
+    pub const OUTAGE: &str = "outage";
+    /// The phone's battery; for operators.
+    pub const PHONE: &str = "phone";
     /// The pick-up.
     pub const PICKUP: &str = "pickup";
     /// The drop-off.
@@ -37,6 +43,10 @@ pub mod field {
     pub const CUSTOMER: &str = "customer";
     /// The store's id.
     pub const STORE: &str = "store";
+    /// The last offer of the trip to a driver; for operators.
+    pub const OFFER: &str = "offer";
+    /// Who said by hand that the trip is in this phase; for operators.
+    pub const MANUAL: &str = "manual";
     /// Share links that are alive.
     pub const SHARES: &str = "shares";
     /// Version of the record that was projected.
@@ -159,6 +169,30 @@ pub fn write_route(out: &mut Vec<u8>, line: &RouteLine) {
     out.extend_from_slice(b",\"length_m\":");
     write_u64(out, line.length_m.max(0.0).round() as u64);
     out.push(b'}');
+}
+
+/// Writes the value of `outage`.
+pub fn write_outage(out: &mut Vec<u8>, outage: &Outage) {
+    out.extend_from_slice(b"{\"reason\":\"");
+    out.extend_from_slice(outage.reason.code().as_bytes());
+    out.extend_from_slice(b"\",\"since_ms\":");
+    write_i64(out, outage.since.0);
+    out.push(b'}');
+}
+
+/// Writes the value of `phone`. Both members are always there.
+pub fn write_phone(out: &mut Vec<u8>, phone: &Phone) {
+    out.extend_from_slice(b"{\"battery_pct\":");
+    match phone.battery_pct {
+        Some(pct) => write_u64(out, pct.into()),
+        None => out.extend_from_slice(b"null"),
+    }
+    let charging: &[u8] = match phone.charging {
+        Some(true) => b",\"charging\":true}",
+        Some(false) => b",\"charging\":false}",
+        None => b",\"charging\":null}",
+    };
+    out.extend_from_slice(charging);
 }
 
 /// Writes a JSON string, escaped.

@@ -10,6 +10,9 @@ use crate::ids::{Driver, Fence, InvalidId, Store, Trip};
 /// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
 pub const PHASES_LOG: &str = "phases";
 
+/// Log of what drivers say about trips: answers to offers, and phases by hand. For services only.
+pub const REPORTS_LOG: &str = "reports";
+
 /// State topics, for services only, that together hold every fence: a field per fence, its value a [`crate::fence::FenceDoc`]. There are
 /// many of them so that each stays small.
 pub const FENCE_SETS: u16 = 256;

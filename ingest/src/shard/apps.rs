@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use wayfare_bus::{Fence, Fields};
-use wayfare_engine::{DriverId, RawFix, Reason, Verdict};
+use wayfare_engine::{DriverId, Millis, PhoneReport, Rate, RawFix, Reach, Reason, Verdict};
 use wayfare_wire::codec::Decoded;
 use wayfare_wire::device_key::{DeviceSeenDoc, device_seen_set_of};
 use wayfare_wire::dialects::{AppFix, Dialect, Fault};
@@ -24,9 +24,6 @@ use crate::quarantine::Aside;
 /// Rejections that are told one by one in an answer.
 const DETAILS_MAX: usize = 20;
 
-/// A phone is asked for another rate at most this often, seconds: some start their receiver anew each time.
-const RATE_LEAST_S: u32 = 15;
-
 /// It is told when a phone was last heard of at most this often, seconds.
 const SEEN_LEAST_S: u32 = 60;
 
@@ -41,6 +38,8 @@ pub struct AppMessage {
     pub dialect: Dialect,
     /// Fixes and what could not be read, in the order taken.
     pub items: Vec<AppItem>,
+    /// What it says of the phone itself.
+    pub phone: PhoneReport,
 }
 
 /// One item of it.
@@ -81,8 +80,8 @@ pub struct AppTaken {
 pub struct Phones {
     /// What they have sent lately.
     pub recall: Recall,
-    /// The rate last asked of each, and when.
-    rates: SmallVec<[(u128, u32, u32); 1]>,
+    /// The rate last asked of each.
+    rates: SmallVec<[(u128, Rate); 1]>,
     /// The phone last told as heard of, and when.
     seen: Option<(u128, u32)>,
 }
@@ -123,20 +122,17 @@ impl Phones {
         due
     }
 
-    /// The rate to ask of a phone, if it is another than it was asked for last.
-    fn rate_to_ask(&mut self, device: u128, interval_ms: u32, now_s: u32) -> Option<u32> {
-        let known = self.rates.iter().position(|(known, ..)| *known == device);
-        if let Some(place) = known {
-            let (_, asked_ms, asked_s) = self.rates[place];
-            if asked_ms == interval_ms || now_s < asked_s + RATE_LEAST_S {
-                return None;
-            }
-            self.rates.remove(place);
-        } else if self.rates.len() == PHONES {
+    /// The rate to ask of a phone, if it is another than it was asked for last. It is not asked to and fro: some start their receiver anew
+    /// each time.
+    fn rate_to_ask(&mut self, device: u128, wanted_ms: u32, now: Millis) -> Option<u32> {
+        if let Some((_, rate)) = self.rates.iter_mut().find(|(known, _)| *known == device) {
+            return rate.settle(now, wanted_ms, Reach::Answered);
+        }
+        if self.rates.len() == PHONES {
             self.rates.remove(0);
         }
-        self.rates.push((device, interval_ms, now_s));
-        Some(interval_ms)
+        self.rates.push((device, Rate::told(wanted_ms)));
+        Some(wanted_ms)
     }
 }
 
@@ -164,16 +160,19 @@ impl Shard {
             waiting = Some(durable);
             tokio::task::yield_now().await;
         }
+        // After its fixes: one taken later shows that a reason is over.
+        self.state.borrow_mut().hear_phone(driver, 0, &message.phone);
         if let Some(durable) = waiting {
             let gone = |_| ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000);
             durable.await.map_err(gone)??;
         }
         let tell = {
             let mut state = self.state.borrow_mut();
-            let (interval_ms, now_s) = (state.conn_interval_ms(driver), state.now_s());
+            let now_s = state.now_s();
+            let (wanted_ms, now) = (state.wanted_interval_ms(driver, Reach::Answered), Millis(wayfare_bus::now_ms()));
             let phones = state.drivers.get_mut(&driver).map(|tracked| &mut tracked.phones);
             phones.is_some_and(|phones| {
-                taken.new_interval_ms = phones.rate_to_ask(message.device, interval_ms, now_s);
+                taken.new_interval_ms = phones.rate_to_ask(message.device, wanted_ms, now);
                 phones.tell_seen(message.device, now_s)
             })
         };
@@ -287,14 +286,15 @@ mod tests {
     #[test]
     fn a_phone_is_asked_for_a_rate_when_it_is_a_new_one_and_not_too_often() {
         let mut phones = Phones::default();
-        assert_eq!(phones.rate_to_ask(1, 6000, 0), Some(6000));
-        assert_eq!(phones.rate_to_ask(1, 6000, 100), None);
-        assert_eq!(phones.rate_to_ask(1, 3000, 100), Some(3000));
-        assert_eq!(phones.rate_to_ask(1, 6000, 110), None, "so soon");
-        assert_eq!(phones.rate_to_ask(1, 6000, 115), Some(6000));
-        assert_eq!(phones.rate_to_ask(2, 6000, 115), Some(6000), "another phone");
+        let at = |second: i64| Millis(second * 1000);
+        assert_eq!(phones.rate_to_ask(1, 5000, at(0)), Some(5000));
+        assert_eq!(phones.rate_to_ask(1, 5000, at(100)), None);
+        assert_eq!(phones.rate_to_ask(1, 3000, at(100)), Some(3000));
+        assert_eq!(phones.rate_to_ask(1, 5000, at(110)), None, "so soon");
+        assert_eq!(phones.rate_to_ask(1, 5000, at(125)), Some(5000));
+        assert_eq!(phones.rate_to_ask(2, 5000, at(125)), Some(5000), "another phone");
         for device in 3..20 {
-            phones.rate_to_ask(device, 1, 1);
+            phones.rate_to_ask(device, 1, at(1));
         }
         assert_eq!(phones.rates.len(), PHONES);
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
-use wayfare_engine::DriverId;
+use wayfare_engine::{DriverId, Rate, Reach};
 use wayfare_net::ws::handshake::Socket;
 use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
@@ -180,6 +180,19 @@ impl State {
             }
             (FromDriver::Hello { session, token }, _) => self.hello(id, &session, token.as_deref()),
             (FromDriver::Auth { token }, Some(_)) => self.renew(id, &token),
+            (FromDriver::Accept { trip, offer }, Some(_)) => {
+                let report = self.answer(driver, &trip, offer, None);
+                self.report(id, report);
+            }
+            (FromDriver::Decline { trip, offer, reason }, Some(_)) => {
+                let report = self.answer(driver, &trip, offer, Some(reason));
+                self.report(id, report);
+            }
+            (FromDriver::Status { trip, phase, at_ms }, Some(_)) => {
+                let report = self.status(driver, &trip, &phase, at_ms);
+                self.report(id, report);
+            }
+            (FromDriver::Phone(phone), Some(session)) => self.hear_phone(driver, session, &phone.report()),
             (FromDriver::Ping, Some(_)) => self.say(id, &ToDriver::Pong),
             (_, None) => {
                 let error = ErrorBody::new(ErrorCode::Unauthorized, "send `hello` first");
@@ -214,15 +227,19 @@ impl State {
             self.close(old, CloseCode::Replaced, None);
         }
         self.welcome(id);
+        if let Some(conn) = self.conn(id) {
+            conn.told.clear();
+        }
+        self.tell_deliveries(driver);
     }
 
     fn welcome(&mut self, id: ConnId) {
         let (heartbeat_ms, fixes_max) =
             (self.house.config.heartbeat.as_millis() as u32, self.house.config.fixes_max as u32);
         let Some(driver) = self.conn(id).map(|conn| conn.driver) else { return };
-        let interval_ms = self.conn_interval_ms(driver);
+        let interval_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id) else { return };
-        conn.interval_ms = interval_ms;
+        conn.rate = Rate::told(interval_ms);
         let message = ToDriver::Welcome {
             version: 1,
             driver: ids::Driver::from(driver).to_string(),

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use wayfare_bus::{Checkpoint, Event, EventKind, Lease, Leases, Members, Publisher};
 use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
+use wayfare_wire::messages::drive::Delivery;
 use wayfare_wire::plan::PlanDoc;
 use wayfare_wire::state::field;
 use wayfare_wire::{CloseCode, Topic, ids};
@@ -28,6 +29,8 @@ pub struct Tracked {
     pub conn: Option<ConnId>,
     /// Views of each trip on board.
     pub views: SmallVec<[Views; 2]>,
+    /// What the driver has to do and is asked to do.
+    pub deliveries: Vec<Delivery>,
     /// `driver:{id}`.
     pub view: Publisher,
     /// What the plan says of the driver, apart from trips.
@@ -163,6 +166,7 @@ impl Shard {
                 lease,
                 conn: None,
                 views: SmallVec::new(),
+                deliveries: Vec::new(),
                 view,
                 shift: Shift::default(),
                 on_map: None,
@@ -265,9 +269,11 @@ impl State {
     fn plan_changed(&mut self, driver: DriverId, members: &Members, now: Millis) {
         let Some(text) = members.get(field::PLAN) else { return };
         let doc: Result<PlanDoc, _> = serde_json::from_slice(text);
-        let (plan, duty_since_ms, shift) = match doc.map_err(|error| error.to_string()).and_then(|doc| {
+        let (plan, duty_since_ms, shift, deliveries) = match doc.map_err(|error| error.to_string()).and_then(|doc| {
             let shift = Shift { available: doc.available, capacity: doc.capacity };
-            doc.plan().map(|plan| (plan, doc.duty_since_ms(), shift)).map_err(|error| error.to_string())
+            doc.plan()
+                .map(|plan| (plan, doc.duty_since_ms(), shift, doc.deliveries()))
+                .map_err(|error| error.to_string())
         }) {
             Ok(read) => read,
             Err(error) => {
@@ -280,8 +286,11 @@ impl State {
         let mut effects = std::mem::take(&mut self.effects);
         let was_on_duty = tracked.tracker.on_duty();
         if plan.version >= tracked.tracker.plan_version() {
-            tracked.shift = shift;
+            (tracked.shift, tracked.deliveries) = (shift, deliveries);
         }
+        let phases =
+            |tracker: &Tracker| tracker.trips().map(|trip| (trip.id, trip.phase)).collect::<SmallVec<[_; 4]>>();
+        let before = phases(&tracked.tracker);
         let knowledge = house.atlas.knowledge();
         tracked.tracker.apply_plan(now, plan, &house.world(&fences, &knowledge, &self.room), &mut effects);
         if let Some(since_ms) = duty_since_ms {
@@ -311,14 +320,19 @@ impl State {
         }
         // Off duty there is no position to be seen, not even the last one.
         let left = was_on_duty && !tracked.tracker.on_duty();
+        // A phase that somebody said: a fix may have told an older one just before.
+        let led = phases(&tracked.tracker)
+            .iter()
+            .any(|(trip, phase)| before.iter().any(|(known, earlier)| known == trip && earlier != phase));
         self.carry_out(driver, &effects);
         effects.clear();
         self.effects = effects;
-        if joined || left {
+        if joined || left || led {
             self.tell_everything(driver);
         }
         self.show_on_map(driver);
         self.ask_rate(driver);
+        self.tell_deliveries(driver);
     }
 
     /// Silence, dwelling, and trackers that should be kept again.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use wayfare_engine::{Batch, DriverId, Effect, Millis, Verdict};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, PhoneReport, Reach, Verdict};
 use wayfare_wire::codec::{Decoded, DriveCodec, write_verdicts};
 use wayfare_wire::state::write_u64;
 use wayfare_wire::{ErrorBody, ErrorCode};
@@ -105,7 +105,7 @@ impl State {
         let interval_s = self.house.config.checkpoint_interval.as_secs() as u32;
         // Over HTTP the rate comes with every answer, on a connection only when it changes.
         let post = matches!(to, AckTo::Post(_));
-        let interval_ms = if post { self.conn_interval_ms(driver) } else { 0 };
+        let interval_ms = if post { self.wanted_interval_ms(driver, Reach::Answered) } else { 0 };
         let codec = match to {
             AckTo::Conn(id) => match self.conn(id) {
                 Some(conn) => {
@@ -182,7 +182,32 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether another message of this driver is taken over HTTP now.
+    fn admit_post(&mut self, driver: DriverId) -> Result<(), ErrorBody> {
+        if self.draining {
+            return Err(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000));
+        }
+        let rate = self.house.config.messages;
+        let paced = |tracked: &mut Box<Tracked>| tracked.posts.take(rate, Instant::now());
+        if !self.drivers.get_mut(&driver).is_none_or(paced) {
+            let text = format!("more than {} messages a second of one driver", rate.per_second);
+            return Err(ErrorBody::new(ErrorCode::RateLimited, text).after_ms(1000));
+        }
+        Ok(())
+    }
+}
+
 impl Shard {
+    /// What a phone says of itself over HTTP.
+    pub async fn post_phone(self: &Rc<Self>, driver: DriverId, report: &PhoneReport) -> Result<(), ErrorBody> {
+        self.ensure(driver).await.map_err(refusal)?;
+        let mut state = self.state.borrow_mut();
+        state.admit_post(driver)?;
+        state.hear_phone(driver, 0, report);
+        Ok(())
+    }
+
     /// A message over HTTP: the driver is brought into memory if it is not there.
     pub async fn post(
         self: &Rc<Self>,
@@ -196,15 +221,8 @@ impl Shard {
             return;
         }
         let mut state = self.state.borrow_mut();
-        if state.draining {
-            let _ = reply.send(Err(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000)));
-            return;
-        }
-        let rate = self.house.config.messages;
-        let paced = |tracked: &mut Box<Tracked>| tracked.posts.take(rate, Instant::now());
-        if !state.drivers.get_mut(&driver).is_none_or(paced) {
-            let text = format!("more than {} messages a second of one driver", rate.per_second);
-            let _ = reply.send(Err(ErrorBody::new(ErrorCode::RateLimited, text).after_ms(1000)));
+        if let Err(error) = state.admit_post(driver) {
+            let _ = reply.send(Err(error));
             return;
         }
         if let Err((AckTo::Post(reply), error)) = state.take_fixes(driver, session, &message, AckTo::Post(reply)) {

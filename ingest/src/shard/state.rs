@@ -9,7 +9,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use wayfare_bus::{Fields, Lease};
 use wayfare_engine::learn::Lesson;
-use wayfare_engine::{DriverId, Effect, RawFix, Room, Verdict};
+use wayfare_engine::{DriverId, Effect, Rate, RawFix, Room, Verdict};
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
 use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::Bye;
@@ -17,6 +17,7 @@ use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::{Claims, CloseCode};
 
 use super::acks::Gathered;
+use super::deliveries::{Report, Told};
 use super::drivers::Tracked;
 use super::line::Line;
 use super::map::Census;
@@ -44,7 +45,9 @@ pub struct Conn {
     pub opened_s: u32,
     pub malformed_in_row: u8,
     /// The rate last asked of the app.
-    pub interval_ms: u32,
+    pub rate: Rate,
+    /// Deliveries that were told here.
+    pub told: Told,
     /// Acks about to be written.
     pub acks: Gathered,
 }
@@ -70,6 +73,9 @@ pub struct State {
     pub plan_tags: AHashMap<u64, DriverId>,
     pub conns: Slab<Conn>,
     pub wants: Vec<Want>,
+    /// What drivers said, to be kept, and the word that there is some.
+    pub reports: Vec<(ConnId, Report)>,
+    pub reported: Rc<Notify>,
     pub counters: Counters,
     pub link_limits: LinkLimits,
     /// Nothing more is taken.
@@ -113,6 +119,8 @@ impl State {
             plan_tags: AHashMap::new(),
             conns: Slab::new(),
             wants: Vec::new(),
+            reports: Vec::new(),
+            reported: Rc::default(),
             counters: Counters::default(),
             link_limits,
             draining: false,
@@ -157,7 +165,8 @@ impl State {
             session: None,
             opened_s,
             malformed_in_row: 0,
-            interval_ms: 0,
+            rate: Rate::default(),
+            told: Told::new(),
             acks: Gathered::default(),
         });
         ConnId { place: place as u32, generation }

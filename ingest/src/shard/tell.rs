@@ -1,11 +1,14 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
-use wayfare_engine::{DriverId, Effect, Eta, Marker, Millis, Phase, RouteChange, RouteLine, TripView};
+use wayfare_engine::{
+    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Tracker, TripView, Watch,
+};
 use wayfare_wire::messages::drive::ToDriver;
 use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_route, write_string, write_u64};
 
 use super::drivers::Tracked;
+use super::phone;
 use super::state::State;
 use crate::metrics::Counters;
 
@@ -14,8 +17,16 @@ use crate::metrics::Counters;
 struct News {
     marker: Option<Marker>,
     silent: Option<Option<Millis>>,
+    phone: bool,
     phases: bool,
     etas: bool,
+}
+
+impl News {
+    /// Whether operators hear of the phone: silence may tell more of it.
+    fn tells_phone(&self) -> bool {
+        self.phone || self.silent.is_some()
+    }
 }
 
 impl State {
@@ -29,6 +40,7 @@ impl State {
                 Effect::Eta { .. } => news.etas = true,
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
+                Effect::Phone => news.phone = true,
                 Effect::Judged { .. }
                 | Effect::Confirmed(_)
                 | Effect::Lesson(_)
@@ -36,7 +48,7 @@ impl State {
                 | Effect::Fence { .. } => {}
             }
         }
-        if news.marker.is_none() && news.silent.is_none() && !news.phases && !news.etas {
+        if news.marker.is_none() && news.silent.is_none() && !news.phone && !news.phases && !news.etas {
             return;
         }
         let route = self.route_news(driver);
@@ -52,7 +64,8 @@ impl State {
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
             let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
-            common(fields, &news, &trip, phase, eta);
+            common(fields, &news, tracker, &trip, phase, eta);
+            whole_phone(fields, &news, tracker);
             if news.marker.is_some() {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
             }
@@ -60,8 +73,8 @@ impl State {
             let line = route.as_ref().map(|line| line.as_ref().filter(|line| line.trip == trip.id));
             tell_route(fields, line, &mut views.routed);
             publish(&views.operator, fields, fence, counters);
-            if !visible || (news.marker.is_none() && !views.shown) {
-                common(fields, &news, &trip, phase, eta);
+            if !visible || news.tells_phone() || (news.marker.is_none() && !views.shown) {
+                common(fields, &news, tracker, &trip, phase, eta);
                 // The phase in which the courier comes into view brings the position along, wherever it was told first.
                 let marker = tracker.marker().filter(|_| visible);
                 match marker {
@@ -83,6 +96,7 @@ impl State {
             fields.set(field::POSITION, |out| out.extend_from_slice(position));
         }
         silence(fields, &news);
+        whole_phone(fields, &news, tracker);
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
         if news.marker.is_some() {
             self.show_on_map(driver);
@@ -111,6 +125,7 @@ impl State {
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters) = (&mut self.fields, &mut self.counters);
         let marker = tracker.marker();
+        let news = News { silent: Some(tracker.silent_since()), phone: true, ..News::default() };
         let position = |fields: &mut Fields, visible: bool| match marker.filter(|_| visible) {
             Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
             None => drop(fields.set_null(field::POSITION)),
@@ -119,35 +134,47 @@ impl State {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let visible = is_visible(trip.phase);
-            for (publisher, visible) in [(&views.operator, true), (&views.customer, visible)] {
-                common(fields, &News::default(), &trip, true, Some(trip.eta));
-                position(fields, visible);
+            for (publisher, is_operator) in [(&views.operator, true), (&views.customer, false)] {
+                common(fields, &news, tracker, &trip, true, Some(trip.eta));
+                position(fields, is_operator || visible);
+                if is_operator {
+                    whole_phone(fields, &news, tracker);
+                }
                 publish(publisher, fields, fence, counters);
             }
             views.shown = visible && marker.is_some();
         }
         fields.clear();
         position(fields, true);
+        silence(fields, &news);
+        whole_phone(fields, &news, tracker);
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
     }
 
     /// Asks the app for another rate if another is wanted now.
     pub fn ask_rate(&mut self, driver: DriverId) {
-        let interval_ms = self.conn_interval_ms(driver);
         let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };
+        let wanted_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id).filter(|conn| conn.session.is_some()) else { return };
-        if conn.interval_ms != interval_ms {
-            conn.interval_ms = interval_ms;
+        if let Some(interval_ms) = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms, Reach::Pushed) {
             self.say(id, &ToDriver::Config { interval_ms });
         }
     }
 
-    /// How often this driver's app should send a fix, by what it does and whether anyone watches.
-    pub fn conn_interval_ms(&self, driver: DriverId) -> u32 {
+    /// How often this driver's app should send a fix, by what it does and who watches.
+    pub fn wanted_interval_ms(&self, driver: DriverId, reach: Reach) -> u32 {
         let Some(tracked) = self.drivers.get(&driver) else { return 0 };
-        let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest())
-            || tracked.view.interest();
-        tracked.tracker.wanted_interval_ms(watched)
+        let limits = self.house.config.limits.get(tracked.tracker.vehicle());
+        let of_driver = if tracked.view.interest() { Watch::Closely } else { Watch::Nobody };
+        tracked.tracker.wanted_interval_ms(limits, reach, of_driver, |trip, phase| {
+            let views = tracked.views.iter().find(|views| views.trip == trip);
+            views.map_or(Watch::Nobody, |views| match (views.operator.interest(), views.customer.interest()) {
+                (true, _) => Watch::Closely,
+                (false, true) if is_visible(phase) => Watch::Closely,
+                (false, true) => Watch::Coarsely,
+                (false, false) => Watch::Nobody,
+            })
+        })
     }
 }
 
@@ -168,7 +195,14 @@ fn told_eta<'a>(effect: &'a Effect, trip: &TripView<'_>) -> Option<Option<&'a Et
 }
 
 /// What both views have in common; begins the fields anew.
-fn common(fields: &mut Fields, news: &News, trip: &TripView<'_>, phase: bool, eta: Option<Option<&Eta>>) {
+fn common(
+    fields: &mut Fields,
+    news: &News,
+    tracker: &Tracker,
+    trip: &TripView<'_>,
+    phase: bool,
+    eta: Option<Option<&Eta>>,
+) {
     fields.clear();
     if phase {
         fields.set(field::PHASE, |out| write_string(out, trip.phase.code()));
@@ -181,6 +215,16 @@ fn common(fields: &mut Fields, news: &News, trip: &TripView<'_>, phase: bool, et
         None => {}
     }
     silence(fields, news);
+    if news.silent.is_some() || (news.phone && tracker.silent_since().is_some()) {
+        phone::silent_reason(fields, tracker);
+    }
+}
+
+/// What only operators see of the phone.
+fn whole_phone(fields: &mut Fields, news: &News, tracker: &Tracker) {
+    if news.tells_phone() {
+        phone::whole(fields, tracker);
+    }
 }
 
 /// Tells a new route, or takes back one that no longer leads anywhere; `None`: nothing changed.

@@ -75,6 +75,8 @@ pub(super) async fn ride(scene: &Arc<Scene>, group: &Group, notes: &UnboundedSen
 
 fn note_of(event: Event, name: &str, connected: &mut bool) -> Option<Note> {
     match event {
+        // A recorded ride decides nothing.
+        Event::Delivery(_) | Event::Withdrawn { .. } | Event::Noted { .. } => None,
         Event::Acked(acked) => Some(Note::Acked(acked)),
         Event::Connected { .. } if std::mem::replace(connected, true) => Some(Note::Reconnected),
         Event::Connected { .. } => None,

@@ -20,6 +20,8 @@ pub struct Faults {
     pub cut_after: usize,
     /// Shows each position as this many ms older than the one before.
     pub backwards: bool,
+    /// Says with each position that the order is on its way.
+    pub on_the_way: bool,
     /// Holds its acks back until it owes this many; 0: never.
     pub acks_owed: usize,
 }
@@ -180,6 +182,9 @@ impl Fake {
                 let mine = |trip: &&mut Trip| trip.driver.as_deref() == Some(driver);
                 for trip in records.trips.values_mut().filter(mine) {
                     trip.tell(json!({"position": position, "eta": {"at_ms": 1}}));
+                    if self.faults.on_the_way {
+                        trip.tell(json!({"phase": "to_dropoff"}));
+                    }
                 }
             }
             let verdicts = vec!["accepted"; fixes.len()];
@@ -217,8 +222,8 @@ impl Fake {
             for topic in message["topics"].as_array().unwrap() {
                 let topic = topic["topic"].as_str().unwrap();
                 let mut records = self.records.lock().unwrap();
-                let id = topic.strip_prefix("trip:").and_then(|id| id.strip_suffix(":ops"));
-                let trip = records.trips.get_mut(id.unwrap()).unwrap();
+                let id = topic.strip_prefix("trip:").unwrap();
+                let trip = records.trips.get_mut(id.strip_suffix(":ops").unwrap_or(id)).unwrap();
                 let (alias, seq) = (trip.alias, trip.seq);
                 let _ = frames
                     .send(format!(r#"{{"type":"subscribed","topic":"{topic}","alias":{alias},"cursor":"5.{seq}"}}"#));

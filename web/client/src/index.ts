@@ -4,7 +4,7 @@ export type { Connection, Status } from './session.js';
 export type { Transport } from './lines/line.js';
 export type { WayfareError } from './messages.js';
 export type { Counters } from './replica.js';
-export type { AreaMarker, AreaState, DriverStatus, Eta, FenceEvent, Phase, Place, Position, Route, StoreEvent, TripState, Vehicle } from './trip.js';
+export type { AreaMarker, AreaState, DriverState, DriverStatus, Eta, FenceEvent, Outage, Phase, Place, Position, Route, StoreEvent, TripState, Vehicle } from './trip.js';
 export type { Json, JsonObject } from './merge-patch.js';
 export { mergePatch } from './merge-patch.js';
 export { systemClock, type Clock } from './clock.js';

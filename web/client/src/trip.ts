@@ -11,6 +11,8 @@ export interface TripState {
   stops_left?: number;
   /** Since when nothing was heard of the driver; absent while all is well. */
   silent_since_ms?: number;
+  /** Why, where the phone said so: it cannot be reached, or does not share its position just now. */
+  silent_reason?: 'offline' | 'paused';
   pickup?: Place;
   dropoff?: Place;
   driver?: { name?: string; vehicle?: Vehicle };
@@ -75,6 +77,24 @@ export interface FenceEvent {
   driver: string;
   at_ms: number;
   position: { lat: number; lon: number };
+}
+
+/** What keeps a phone from sending positions, as it said itself. */
+export interface Outage {
+  reason: 'location_off' | 'permission' | 'airplane' | 'app_gone' | 'battery' | 'stopped' | 'other';
+  since_ms: number;
+}
+
+/** The topic `driver:{id}`, and of a trip's operator view what is about its driver's phone. */
+export interface DriverState {
+  position?: Position;
+  silent_since_ms?: number;
+  /** Told when the phone says so, before it counts as silent. */
+  outage?: Outage;
+  phone?: { battery_pct?: number; charging?: boolean };
+  available?: boolean;
+  trips?: string[];
+  driver?: { name?: string; vehicle?: Vehicle };
 }
 
 /** What a driver on duty is free to do. */

@@ -1,8 +1,8 @@
-import type { Status } from '@wayfare/client';
+import type { DriverState, Status } from '@wayfare/client';
 import { byId, make, setText, showText } from '../shared/dom.js';
 import { badgeView } from '../track/view.js';
 import type { FeedName, FeedState } from './feeds.js';
-import { ageText, isOld, speedText, STATUS, vehicleText } from './texts.js';
+import { ageText, batteryText, isOld, outageText, speedText, STATUS, vehicleText } from './texts.js';
 import type { Courier } from './townsfolk.js';
 
 /** Couriers in the list; more are a matter for the map. */
@@ -77,7 +77,7 @@ export class TownPanel {
     showText(byId('list-more'), more > 0 ? `and ${more} more` : undefined);
   }
 
-  choose(courier: Courier | undefined, name: string | undefined, now_ms: number): void {
+  choose(courier: Courier | undefined, name: string | undefined, driver: DriverState, now_ms: number): void {
     const card = byId('chosen');
     card.hidden = courier === undefined;
     if (!courier) return;
@@ -87,6 +87,8 @@ export class TownPanel {
       ['Speed', speedText(courier)],
       ['Position', ageText(courier, now_ms)],
       ...(typeof courier.capacity === 'number' ? [['Capacity', String(courier.capacity)] as [string, string]] : []),
+      ...told('Battery', batteryText(driver)),
+      ...told('No position', outageText(driver, now_ms)),
       ['Id', courier.id],
     ];
     card.dataset['id'] = courier.id;
@@ -109,4 +111,8 @@ export class TownPanel {
     setText(what, `${STATUS[courier.status] ?? courier.status}, ${speedText(courier)}, ${ageText(courier, now_ms)}`);
     return button.parentElement as HTMLElement;
   }
+}
+
+function told(term: string, value: string | undefined): [string, string][] {
+  return value === undefined ? [] : [[term, value]];
 }

@@ -1,4 +1,4 @@
-import { age } from '@wayfare/client';
+import { age, duration, type DriverState, type Outage } from '@wayfare/client';
 import type { Courier } from './townsfolk.js';
 
 /** Fixes come every half a minute from those who wait; who is older than two of them may be anywhere. */
@@ -13,6 +13,27 @@ export function isOld(courier: Courier, now_ms: number): boolean {
 export function speedText(courier: Courier): string {
   if (courier.standing) return 'standing';
   return `${Math.round((courier.speed_mps ?? 0) * 3.6)} km/h`;
+}
+
+const OUTAGES: Record<Outage['reason'], string> = {
+  location_off: 'location is switched off',
+  permission: 'the app may not see the location',
+  airplane: 'airplane mode',
+  app_gone: 'the app was ended',
+  battery: 'battery empty',
+  stopped: 'the driver stopped sending',
+  other: 'the phone says so',
+};
+
+/** Why nothing comes, or since when; `undefined` while all is well. */
+export function outageText({ outage, silent_since_ms }: DriverState, now_ms: number): string | undefined {
+  if (outage) return `${OUTAGES[outage.reason] ?? OUTAGES.other}, for ${duration(now_ms - outage.since_ms)}`;
+  return silent_since_ms === undefined ? undefined : `silent for ${duration(now_ms - silent_since_ms)}, nobody said why`;
+}
+
+export function batteryText({ phone }: DriverState): string | undefined {
+  if (phone?.battery_pct === undefined) return undefined;
+  return `${phone.battery_pct} %${phone.charging ? ', charging' : ''}`;
 }
 
 export function ageText(courier: Courier, now_ms: number): string {

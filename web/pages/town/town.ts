@@ -1,4 +1,4 @@
-import { Wayfare, type WayfareError } from '@wayfare/client';
+import { Wayfare, type DriverState, type Subscription, type WayfareError } from '@wayfare/client';
 import { byId, showText } from '../shared/dom.js';
 import { fetchBackground } from '../track/map/background.js';
 import { Areas } from './areas.js';
@@ -30,6 +30,9 @@ class TownPage {
   #view: View | undefined;
   #couriers = new Map<string, Courier>();
   #chosen: string | undefined;
+  /** The chosen one's own topic, and what it says. */
+  #closer: Subscription | undefined;
+  #driver: DriverState = {};
   #drawn_ms = 0;
   #stale = true;
   #over = false;
@@ -142,16 +145,32 @@ class TownPage {
     this.#panel.summary(summaryText(this.#areas.shows, inView, total));
     this.#panel.list(this.#areas.shows === 'couriers' ? inView : [], this.#chosen, now_ms);
     const chosen = this.#chosen === undefined ? undefined : this.#couriers.get(this.#chosen);
-    this.#panel.choose(chosen, chosen && this.#names.get(chosen.id), now_ms);
+    this.#panel.choose(chosen, chosen && this.#names.get(chosen.id), this.#driver, now_ms);
   }
 
   #choose(id: string | undefined, goThere: boolean): void {
+    if (id !== this.#chosen) this.#lookCloser(id);
     this.#chosen = id;
     const courier = id === undefined ? undefined : this.#couriers.get(id);
     if (courier && goThere) this.#map?.goTo(courier.lat, courier.lon, 15);
     if (id !== undefined && !this.#names.has(id)) void this.#nameOf(id);
     this.#draw();
     this.#tick();
+  }
+
+  /** Battery and outages are not on the map: they stand in the driver's own topic. */
+  #lookCloser(id: string | undefined): void {
+    this.#closer?.stop();
+    this.#driver = {};
+    this.#closer =
+      id === undefined
+        ? undefined
+        : this.#wayfare.watch<DriverState>(`driver:${id}`, {
+            onState: (state) => {
+              this.#driver = state;
+              this.#tick();
+            },
+          });
   }
 
   async #nameOf(id: string): Promise<void> {

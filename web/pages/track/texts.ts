@@ -84,6 +84,18 @@ export function causeText(cause: Eta['cause'], phase: Phase | undefined, moved_m
   }
 }
 
+/** What to say of a courier of whom nothing is heard, `since` being how long. */
+export function silenceText(reason: TripState['silent_reason'], since: string): string {
+  switch (reason) {
+    case 'offline':
+      return `the courier's phone has been offline for ${since}`;
+    case 'paused':
+      return `the courier's position has not been shared for ${since}`;
+    default:
+      return `no signal from the courier for ${since}`;
+  }
+}
+
 /** Why nothing can be shown, by the code of the error. */
 export function problemText(code: string, message: string): PhaseText {
   if (code === 'client_no_link') {

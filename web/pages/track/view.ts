@@ -1,5 +1,5 @@
 import { age, duration, type Phase, type Status, type TripState } from '@wayfare/client';
-import { causeText, namesOf, phaseText, STEP_OF_PHASE, STEPS } from './texts.js';
+import { causeText, namesOf, phaseText, silenceText, STEP_OF_PHASE, STEPS } from './texts.js';
 
 /** What the panel shows at one moment: texts only, so that it can be tested without a browser. */
 export interface TripView {
@@ -102,9 +102,9 @@ function stopsText({ stops_left, phase }: TripState): string | undefined {
   return before === 1 ? '1 stop before you' : `${before} stops before you`;
 }
 
-function fixView({ position, silent_since_ms }: TripState, now_ms: number): FixView | undefined {
+function fixView({ position, silent_since_ms, silent_reason }: TripState, now_ms: number): FixView | undefined {
   if (silent_since_ms !== undefined) {
-    return { text: `no signal from the courier for ${duration(now_ms - silent_since_ms)}`, tone: 'silent' };
+    return { text: silenceText(silent_reason, duration(now_ms - silent_since_ms)), tone: 'silent' };
   }
   if (!position) return undefined;
   return { text: `position ${age(position.t_ms, now_ms)}`, tone: now_ms - position.t_ms > OLD_FIX_MS ? 'old' : 'fresh' };

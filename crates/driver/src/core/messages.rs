@@ -1,7 +1,7 @@
 //! What the driver writes.
 
 use serde::Serialize;
-use wayfare_wire::messages::drive::{Fix, FromDriver};
+use wayfare_wire::messages::drive::{Fix, FromDriver, Phone};
 
 /// [`FromDriver::Fixes`] without owning the fixes. The tag comes first, which the server reads fastest.
 #[derive(Serialize)]
@@ -19,6 +19,15 @@ pub(super) fn hello(session: u64, token: Option<&str>) -> String {
 
 pub(super) fn auth(token: String) -> String {
     text(&FromDriver::Auth { token })
+}
+
+pub(super) fn phone(phone: Phone) -> String {
+    text(&FromDriver::Phone(phone))
+}
+
+/// What an app says about a trip.
+pub(super) fn word(word: &FromDriver) -> String {
+    text(word)
 }
 
 pub(super) fn fixes(seq: u64, sent_ms: i64, fixes: &[Fix]) -> String {

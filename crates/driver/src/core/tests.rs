@@ -56,7 +56,7 @@ impl Phone {
         while let Some(Outgoing { text, .. }) = self.core.poll_message(self.now, WALL_MS) {
             let (message, unreadable) = wayfare_wire::codec::from_driver(text.as_bytes()).unwrap();
             assert!(unreadable.is_empty());
-            let wayfare_wire::messages::drive::FromDriver::Fixes(message) = message else { panic!("{text}") };
+            let FromDriver::Fixes(message) = message else { panic!("{text}") };
             assert_eq!(message.sent_ms, Some(WALL_MS));
             let times = message.fixes.iter().filter_map(|fix| fix.t_ms).collect();
             messages.push((message.seq, times));
@@ -85,6 +85,49 @@ impl Phone {
 
     fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
+    }
+}
+
+#[test]
+fn what_is_said_about_a_trip_is_said_until_it_is_noted_or_refused() {
+    let mut phone = Phone::up(10, 10);
+    let accept = |trip: &str| FromDriver::Accept { trip: trip.into(), offer: 1 };
+    assert!(phone.core.say(accept("trp_1")) && phone.core.say(accept("trp_2")) && phone.core.say(accept("trp_1")));
+    let said = |phone: &mut Phone| -> Vec<String> {
+        let mut trips = Vec::new();
+        while let Some(text) = phone.core.poll_word(phone.now) {
+            let (message, _) = wayfare_wire::codec::from_driver(text.as_bytes()).unwrap();
+            let FromDriver::Accept { trip, .. } = message else { panic!("{text}") };
+            trips.push(trip);
+        }
+        trips
+    };
+    assert_eq!(said(&mut phone), ["trp_1", "trp_2"]);
+    assert_eq!(said(&mut phone), [""; 0]);
+    phone.hear(r#"{"type":"noted","trip":"trp_2","said":"accept"}"#);
+    phone.core.on_end(Ended::default(), false);
+    phone.connect(10, 10);
+    assert_eq!(said(&mut phone), ["trp_1"]);
+    phone.hear(r#"{"type":"error","code":"not_found","message":"no","retry":false,"field":"trip"}"#);
+    phone.core.on_end(Ended::default(), false);
+    phone.connect(10, 10);
+    assert_eq!(said(&mut phone), [""; 0]);
+    let taken = (0..200).filter(|number| phone.core.say(accept(&number.to_string()))).count();
+    assert_eq!(taken, 128);
+}
+
+#[test]
+fn what_the_phone_says_of_itself_is_said_on_every_connection() {
+    let mut phone = Phone::new(10);
+    let airplane = wayfare_wire::messages::drive::Phone { outage: Some("airplane".into()), ..Default::default() };
+    phone.core.set_phone(airplane);
+    assert_eq!(phone.core.poll_phone(), None, "not before the welcome");
+    let said = Some(r#"{"type":"phone","outage":"airplane"}"#.to_owned());
+    for _ in 0..2 {
+        phone.connect(10, 10);
+        assert_eq!(phone.core.poll_phone(), said);
+        assert_eq!(phone.core.poll_phone(), None);
+        phone.core.on_end(Ended::default(), false);
     }
 }
 

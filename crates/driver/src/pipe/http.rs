@@ -38,7 +38,7 @@ pub(crate) struct Target {
     host: String,
     port: u16,
     /// Of the request: path before ours, and the host as the URL has it.
-    path: String,
+    base: String,
     authority: String,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -56,7 +56,7 @@ impl Target {
         Ok(Self {
             host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
-            path: format!("{}/v1/fixes", uri.path().trim_end_matches('/')),
+            base: uri.path().trim_end_matches('/').to_owned(),
             authority: authority.to_string(),
             tls: secure.then_some(tls),
         })
@@ -110,13 +110,56 @@ impl Line {
         self.answered
     }
 
-    /// `hello` has nothing to tell that a request does not; a new token goes into the next request.
-    pub(crate) fn control(&mut self, text: &str) {
-        let message: Value = serde_json::from_str(text).unwrap_or_default();
-        if let (Some("auth"), Some(token)) = (message["type"].as_str(), message["token"].as_str()) {
-            self.token = token.to_owned();
-            self.heard.push_back(WELCOME.to_owned());
+    /// `hello` has nothing to tell that a request does not; a new token goes into the next request; what the phone says of itself is one.
+    pub(crate) async fn control(&mut self, text: String) -> Result<(), Ended> {
+        let message: Value = serde_json::from_str(&text).unwrap_or_default();
+        match (message["type"].as_str(), message["token"].as_str()) {
+            (Some("auth"), Some(token)) => {
+                self.token = token.to_owned();
+                self.heard.push_back(WELCOME.to_owned());
+                Ok(())
+            }
+            (Some("phone"), _) => self.phone(text.into()).await,
+            (Some(kind @ ("accept" | "decline" | "status")), _) => self.word(kind, message.clone()).await,
+            _ => Ok(()),
         }
+    }
+
+    /// What is said about a trip is a call of the API. What it refuses is refused for good; what else goes wrong is said again.
+    async fn word(&mut self, kind: &str, mut body: Value) -> Result<(), Ended> {
+        let trip = body["trip"].as_str().unwrap_or_default().to_owned();
+        let said = body["phase"].as_str().unwrap_or(kind).to_owned();
+        if let Some(members) = body.as_object_mut() {
+            members.retain(|name, _| !matches!(name.as_str(), "type" | "trip"));
+        }
+        let path = format!("/v1/trips/{trip}/{kind}");
+        let answer = Box::pin(self.post(&path, body.to_string().into()));
+        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
+        body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?;
+        let heard = match status {
+            200..300 => json!({ "type": "noted", "trip": trip, "said": said }),
+            400 | 404 | 409 | 410 | 422 => {
+                let message = format!("refused with status {status}");
+                json!({ "type": "error", "code": "not_found", "message": message, "retry": false, "field": "trip" })
+            }
+            _ => {
+                let reason = format!("refused with status {status}");
+                return Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() });
+            }
+        };
+        self.heard.push_back(heard.to_string());
+        Ok(())
+    }
+
+    /// Whatever the answer is: a message of fixes will hear it too, and can do something about it.
+    async fn phone(&mut self, body: Bytes) -> Result<(), Ended> {
+        let answer = Box::pin(self.post("/v1/phone", body));
+        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
+        body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?;
+        Ok(())
     }
 
     /// Posts the message and keeps what the answer says.
@@ -125,7 +168,7 @@ impl Line {
         let rest = text.strip_prefix(r#"{"type":"fixes","#).ok_or_else(|| failed("not a message of fixes"))?;
         let body = Bytes::from(format!(r#"{{"session":"{:x}",{rest}"#, self.session));
         let seq = serde_json::from_str::<Value>(text).map_or(0, |message| message["seq"].as_u64().unwrap_or(0));
-        let answer = Box::pin(self.post(body));
+        let answer = Box::pin(self.post("/v1/fixes", body));
         let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
         let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
         let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
@@ -172,7 +215,7 @@ impl Line {
         Ok(())
     }
 
-    async fn post(&mut self, body: Bytes) -> Result<Response<Incoming>, Ended> {
+    async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>, Ended> {
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
             None => {
@@ -180,7 +223,7 @@ impl Line {
                 connecting.await.map_err(|_| failed("no connection in time"))??
             }
         };
-        let request = Request::post(&self.target.path)
+        let request = Request::post(format!("{}{path}", self.target.base))
             .header(HOST, &self.target.authority)
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
             .header(CONTENT_TYPE, "application/json")

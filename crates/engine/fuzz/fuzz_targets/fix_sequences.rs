@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use wayfare_engine::roads::{Extract, Network, OsmNode, OsmWay, Profile};
 use wayfare_engine::{
-    Batch, City, Effect, Fence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position, RawFix,
-    Room, StopKind, Tracker, TripId, Vehicle, World,
+    Batch, City, Effect, Fence, Knowledge, LimitsTable, Millis, OutageReason, Phase, PhoneReport, Plan, PlanStop, PlanTrip, Position,
+    RawFix, Room, Said, StopKind, Tracker, TripId, Vehicle, World,
 };
 
 const ACROSS: i64 = 6;
@@ -72,6 +72,16 @@ fuzz_target!(|steps: Vec<Step>| {
                     bytes[at] = east as u8;
                 }
                 tracker = Tracker::restore(&bytes).unwrap_or(tracker);
+            }
+            4 => {
+                let said = match how % 9 {
+                    0 => Said::Nothing,
+                    1 => Said::Well,
+                    how => Said::Outage(OutageReason::ALL[usize::from(how) - 2]),
+                };
+                let at = (how & 16 != 0).then_some(now + i64::from(east) * 1_000);
+                let report = PhoneReport { at, battery: Some(f32::from(north) / 100.0), charging: Some(how > 200), said };
+                tracker.hear_phone(now, u64::from(how >> 7), &report, &mut effects);
             }
             _ => {
                 let fix = RawFix {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, PlanStop, PlanTrip, Position, ServiceArea,
-    TripId,
+    Eta, Fence, Geofence, GeofenceId, GeofenceRules, Geofences, LimitsTable, OutageReason, PlanStop, PlanTrip,
+    Position, Said, ServiceArea, TripId,
 };
 use proptest::prelude::*;
 
@@ -88,6 +88,12 @@ impl Scene {
 
     fn apply(&mut self, second: i64, plan: Plan) -> Vec<Effect> {
         self.call(|tracker, world, effects| tracker.apply_plan(at(second), plan, world, effects))
+    }
+
+    /// The phone says this now, in the numbering of [`Self::send`].
+    fn phone(&mut self, second: i64, said: Said) -> Vec<Effect> {
+        let report = PhoneReport { said, ..PhoneReport::default() };
+        self.call(|tracker, _, effects| tracker.hear_phone(at(second), 1, &report, effects))
     }
 
     fn timeout(&mut self, second: i64) -> Vec<Effect> {
@@ -311,6 +317,35 @@ fn silence_inside_a_fence_completes_the_dwell_and_is_told() {
 }
 
 #[test]
+fn a_phone_that_says_why_it_is_silent_is_believed_until_it_speaks_again() {
+    let mut scene = Scene::with(plan(1, Phase::Assigned));
+    scene.drive(0..5, -900.0, 10.0);
+    assert_eq!(scene.phone(10, Said::Outage(OutageReason::Airplane)), [Effect::Phone]);
+    // A word is no position: the silence goes on.
+    assert_eq!(scene.tracker.next_timeout(), Some(at(64)));
+    assert_eq!(scene.timeout(64), [Effect::Silent { since: at(4) }]);
+    let outage = Some(Outage { reason: OutageReason::Airplane, since: at(10) });
+    assert_eq!((scene.tracker.silent_since(), scene.tracker.outage()), (Some(at(4)), outage));
+    let mut bytes = Vec::new();
+    scene.tracker.checkpoint(&mut bytes);
+    scene.tracker = Tracker::restore(&bytes).unwrap();
+    assert_eq!((scene.tracker.silent_since(), scene.tracker.outage()), (Some(at(4)), outage));
+    let effects = scene.fix(100, away(-500.0));
+    assert!(effects.contains(&Effect::Back) && effects.contains(&Effect::Phone));
+    assert_eq!((scene.tracker.silent_since(), scene.tracker.outage()), (None, None));
+}
+
+#[test]
+fn of_a_driver_off_duty_nothing_is_known_of_the_phone() {
+    let mut scene = Scene::with(plan(1, Phase::Assigned));
+    scene.phone(0, Said::Outage(OutageReason::Stopped));
+    let effects = scene.apply(1, Plan { version: 2, available: false, ..Plan::default() });
+    assert!(effects.contains(&Effect::Phone));
+    assert_eq!(scene.phone(2, Said::Outage(OutageReason::Stopped)), []);
+    assert_eq!(scene.tracker.phone(), &Phone::default());
+}
+
+#[test]
 fn a_pickup_lost_in_a_gap_is_made_up_for() {
     let mut scene = Scene::with(plan(1, Phase::Assigned));
     scene.drive(0..10, -2_000.0, 10.0);
@@ -489,5 +524,10 @@ fn two_trips_on_board_have_each_its_own_stops() {
     effects.extend(scene.drive(330..360, 3_000.0, 0.0));
     let views: Vec<_> = scene.tracker.trips().map(|trip| (trip.id, trip.phase, trip.stops_left)).collect();
     assert_eq!(views, [(TRIP, Phase::Arrived, 0), (second, Phase::ToDropoff, 0)]);
-    assert_eq!(scene.tracker.wanted_interval_ms(true), 5_000, "standing at the first door");
+    let wanted = |watch| {
+        let limits = Limits::default();
+        scene.tracker.wanted_interval_ms(&limits, Reach::Pushed, Watch::Nobody, |_, _| watch)
+    };
+    // At the first door, and far from the second.
+    assert_eq!((wanted(Watch::Closely), wanted(Watch::Nobody)), (3_000, 20_000));
 }

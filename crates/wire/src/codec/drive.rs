@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::messages::Bye;
-    use crate::messages::drive::{Ack, Detail, Fix, Fixes};
+    use crate::messages::drive::{Ack, Delivery, DeliveryStop, Detail, Fix, Fixes, Phone};
     use crate::{ErrorBody, ErrorCode};
 
     #[test]
@@ -172,6 +172,14 @@ mod tests {
             expires_at_ms: 1_763_686_800_000,
         };
         let bye = Bye { code: 4000, reason: "draining".into(), retry_after_ms: Some(0) };
+        let stop = DeliveryStop { pickup: true, lat: 41.1414, lon: -8.6186, name: "Kitchen".into() };
+        let delivery = Delivery {
+            trip: "trp_1".into(),
+            offer: Some(1),
+            answer_by_ms: Some(7),
+            ready_at_ms: Some(8),
+            stops: vec![stop, DeliveryStop::default()],
+        };
         let to_driver = [
             welcome,
             ToDriver::Ack(ack),
@@ -179,6 +187,10 @@ mod tests {
             ToDriver::Error(error),
             ToDriver::Heartbeat,
             ToDriver::Pong,
+            ToDriver::NewDeliveryAssigned(delivery),
+            ToDriver::NewDeliveryAssigned(Delivery { trip: "trp_2".into(), ..Delivery::default() }),
+            ToDriver::DeliveryWithdrawn { trip: "trp_1".into(), offer: Some(1) },
+            ToDriver::Noted { trip: "trp_1".into(), said: "accept".into() },
             ToDriver::Bye(bye),
         ];
         let fix =
@@ -189,6 +201,11 @@ mod tests {
             FromDriver::Auth { token: "t".into() },
             FromDriver::Fixes(Fixes { session: None, seq: 9, sent_ms: Some(-5), fixes: vec![fix, Fix::default()] }),
             FromDriver::Ping,
+            FromDriver::Accept { trip: "trp_1".into(), offer: 1 },
+            FromDriver::Decline { trip: "trp_1".into(), offer: 1, reason: Some("too far".into()) },
+            FromDriver::Status { trip: "trp_1".into(), phase: "arrived".into(), at_ms: Some(7) },
+            FromDriver::Phone(Phone::default()),
+            FromDriver::Phone(Phone { battery: Some(0.5), outage: Some("permission".into()), ..Phone::default() }),
         ];
         for codec in DriveCodec::ALL {
             assert_eq!(DriveCodec::of(codec.subprotocol()), Some(codec));

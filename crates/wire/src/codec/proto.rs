@@ -1,14 +1,14 @@
 //! The driver protocol in Protocol Buffers: `proto/drive.proto`, member by member.
 
 use prost::{Message, Oneof};
-use wayfare_engine::Verdict;
+use wayfare_engine::{OutageReason, Verdict};
 
 use super::decode::Malformed;
 use crate::messages::{self, drive};
 
 #[derive(Clone, PartialEq, Message)]
 struct FromDriver {
-    #[prost(oneof = "From", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "From", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     message: Option<From>,
 }
 
@@ -22,6 +22,14 @@ enum From {
     Fixes(Fixes),
     #[prost(message, tag = "4")]
     Ping(Empty),
+    #[prost(message, tag = "5")]
+    Phone(Phone),
+    #[prost(message, tag = "6")]
+    Accept(Accept),
+    #[prost(message, tag = "7")]
+    Decline(Decline),
+    #[prost(message, tag = "8")]
+    Status(Status),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,8 +80,90 @@ struct Fix {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct Phone {
+    #[prost(int64, optional, tag = "1")]
+    at_ms: Option<i64>,
+    #[prost(float, optional, tag = "2")]
+    battery: Option<f32>,
+    #[prost(bool, optional, tag = "3")]
+    charging: Option<bool>,
+    #[prost(int32, tag = "4")]
+    outage: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Accept {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(uint64, tag = "2")]
+    offer: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Decline {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(uint64, tag = "2")]
+    offer: u64,
+    #[prost(string, optional, tag = "3")]
+    reason: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(string, tag = "2")]
+    phase: String,
+    #[prost(int64, optional, tag = "3")]
+    at_ms: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Delivery {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(uint64, optional, tag = "2")]
+    offer: Option<u64>,
+    #[prost(int64, optional, tag = "3")]
+    answer_by_ms: Option<i64>,
+    #[prost(int64, optional, tag = "4")]
+    ready_at_ms: Option<i64>,
+    #[prost(message, repeated, tag = "5")]
+    stops: Vec<DeliveryStop>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeliveryStop {
+    #[prost(bool, tag = "1")]
+    pickup: bool,
+    #[prost(sfixed32, tag = "2")]
+    lat_e7: i32,
+    #[prost(sfixed32, tag = "3")]
+    lon_e7: i32,
+    #[prost(string, tag = "4")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Withdrawn {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(uint64, optional, tag = "2")]
+    offer: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Noted {
+    #[prost(string, tag = "1")]
+    trip: String,
+    #[prost(string, tag = "2")]
+    said: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct ToDriver {
-    #[prost(oneof = "To", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "To", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     message: Option<To>,
 }
 
@@ -93,6 +183,12 @@ enum To {
     Pong(Empty),
     #[prost(message, tag = "7")]
     Bye(Bye),
+    #[prost(message, tag = "8")]
+    NewDeliveryAssigned(Delivery),
+    #[prost(message, tag = "9")]
+    DeliveryWithdrawn(Withdrawn),
+    #[prost(message, tag = "10")]
+    Noted(Noted),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -199,7 +295,59 @@ pub(super) fn from_driver(bytes: &[u8]) -> Result<drive::FromDriver, Malformed> 
             drive::FromDriver::Fixes(drive::Fixes { session: None, seq, sent_ms, fixes })
         }
         From::Ping(Empty {}) => drive::FromDriver::Ping,
+        From::Phone(phone) => drive::FromDriver::Phone(read_phone(&phone)),
+        From::Accept(Accept { trip, offer }) => drive::FromDriver::Accept { trip, offer },
+        From::Decline(Decline { trip, offer, reason }) => drive::FromDriver::Decline { trip, offer, reason },
+        From::Status(Status { trip, phase, at_ms }) => drive::FromDriver::Status { trip, phase, at_ms },
     })
+}
+
+/// The number of a reason is its place in [`OutageReason::ALL`], from 1; one of a later version is another reason.
+fn read_phone(phone: &Phone) -> drive::Phone {
+    let place = usize::try_from(phone.outage).unwrap_or(usize::MAX);
+    let reason = |place: usize| OutageReason::ALL.get(place).copied().unwrap_or(OutageReason::Other);
+    drive::Phone {
+        at_ms: phone.at_ms,
+        battery: phone.battery,
+        charging: phone.charging,
+        outage: place.checked_sub(1).map(|place| reason(place).code().to_owned()),
+    }
+}
+
+fn read_delivery(delivery: Delivery) -> drive::Delivery {
+    let stop = |stop: DeliveryStop| drive::DeliveryStop {
+        pickup: stop.pickup,
+        lat: f64::from(stop.lat_e7) / 1e7,
+        lon: f64::from(stop.lon_e7) / 1e7,
+        name: stop.name,
+    };
+    drive::Delivery {
+        trip: delivery.trip,
+        offer: delivery.offer,
+        answer_by_ms: delivery.answer_by_ms,
+        ready_at_ms: delivery.ready_at_ms,
+        stops: delivery.stops.into_iter().map(stop).collect(),
+    }
+}
+
+fn write_delivery(delivery: &drive::Delivery) -> Delivery {
+    let stop = |stop: &drive::DeliveryStop| DeliveryStop {
+        pickup: stop.pickup,
+        lat_e7: e7(stop.lat),
+        lon_e7: e7(stop.lon),
+        name: stop.name.clone(),
+    };
+    Delivery {
+        trip: delivery.trip.clone(),
+        offer: delivery.offer,
+        answer_by_ms: delivery.answer_by_ms,
+        ready_at_ms: delivery.ready_at_ms,
+        stops: delivery.stops.iter().map(stop).collect(),
+    }
+}
+
+fn e7(degrees: f64) -> i32 {
+    (degrees * 1e7).round() as i32
 }
 
 fn read_fix(fix: Fix) -> drive::Fix {
@@ -224,7 +372,6 @@ pub(super) fn write_from_driver(out: &mut Vec<u8>, message: &drive::FromDriver) 
         }
         drive::FromDriver::Auth { token } => From::Auth(Auth { token: token.clone() }),
         drive::FromDriver::Fixes(message) => {
-            let e7 = |degrees: f64| (degrees * 1e7).round() as i32;
             let fix = |fix: &drive::Fix| Fix {
                 lat_e7: e7(fix.lat),
                 lon_e7: e7(fix.lon),
@@ -239,6 +386,19 @@ pub(super) fn write_from_driver(out: &mut Vec<u8>, message: &drive::FromDriver) 
             From::Fixes(Fixes { seq: message.seq, sent_ms: message.sent_ms, fixes })
         }
         drive::FromDriver::Ping => From::Ping(Empty {}),
+        drive::FromDriver::Accept { trip, offer } => From::Accept(Accept { trip: trip.clone(), offer: *offer }),
+        drive::FromDriver::Decline { trip, offer, reason } => {
+            From::Decline(Decline { trip: trip.clone(), offer: *offer, reason: reason.clone() })
+        }
+        drive::FromDriver::Status { trip, phase, at_ms } => {
+            From::Status(Status { trip: trip.clone(), phase: phase.clone(), at_ms: *at_ms })
+        }
+        drive::FromDriver::Phone(phone) => From::Phone(Phone {
+            at_ms: phone.at_ms,
+            battery: phone.battery,
+            charging: phone.charging,
+            outage: phone.outage.as_deref().map_or(0, |code| OutageReason::from_code(code) as i32 + 1),
+        }),
     };
     push(out, &FromDriver { message: Some(message) });
 }
@@ -266,6 +426,9 @@ pub(super) fn to_driver(bytes: &[u8]) -> Result<drive::ToDriver, Malformed> {
             let code = serde_json::from_value(code.into()).map_err(|error| Malformed(error.to_string()))?;
             drive::ToDriver::Error(crate::ErrorBody { code, message, retry, retry_after_ms, field, topic: None })
         }
+        To::NewDeliveryAssigned(delivery) => drive::ToDriver::NewDeliveryAssigned(read_delivery(delivery)),
+        To::DeliveryWithdrawn(Withdrawn { trip, offer }) => drive::ToDriver::DeliveryWithdrawn { trip, offer },
+        To::Noted(Noted { trip, said }) => drive::ToDriver::Noted { trip, said },
         To::Heartbeat(Empty {}) => drive::ToDriver::Heartbeat,
         To::Pong(Empty {}) => drive::ToDriver::Pong,
         To::Bye(Bye { code, reason, retry_after_ms }) => {
@@ -312,6 +475,11 @@ pub(super) fn write_to_driver(out: &mut Vec<u8>, message: &drive::ToDriver) {
                 field: error.field.clone(),
             })
         }
+        drive::ToDriver::NewDeliveryAssigned(delivery) => To::NewDeliveryAssigned(write_delivery(delivery)),
+        drive::ToDriver::DeliveryWithdrawn { trip, offer } => {
+            To::DeliveryWithdrawn(Withdrawn { trip: trip.clone(), offer: *offer })
+        }
+        drive::ToDriver::Noted { trip, said } => To::Noted(Noted { trip: trip.clone(), said: said.clone() }),
         drive::ToDriver::Heartbeat => To::Heartbeat(Empty {}),
         drive::ToDriver::Pong => To::Pong(Empty {}),
         drive::ToDriver::Bye(bye) => {
@@ -410,6 +578,27 @@ mod tests {
         );
         check(&drive::FromDriver::Auth { token: "t".into() }, r#"{"auth":{"token":"t"}}"#);
         check(&drive::FromDriver::Ping, r#"{"ping":{}}"#);
+        let trip = || "trp_1".to_owned();
+        check(&drive::FromDriver::Accept { trip: trip(), offer: 2 }, r#"{"accept":{"trip":"trp_1","offer":"2"}}"#);
+        check(
+            &drive::FromDriver::Decline { trip: trip(), offer: 2, reason: Some("far".into()) },
+            r#"{"decline":{"trip":"trp_1","offer":"2","reason":"far"}}"#,
+        );
+        check(
+            &drive::FromDriver::Status { trip: trip(), phase: "arrived".into(), at_ms: Some(7) },
+            r#"{"status":{"trip":"trp_1","phase":"arrived","atMs":"7"}}"#,
+        );
+        let phone = |outage: Option<&str>| {
+            let outage = outage.map(str::to_owned);
+            drive::FromDriver::Phone(drive::Phone { at_ms: Some(7), battery: Some(0.5), charging: Some(false), outage })
+        };
+        check(&phone(None), r#"{"phone":{"atMs":"7","battery":0.5,"charging":false}}"#);
+        for reason in OutageReason::ALL {
+            let word = reason.code().to_uppercase();
+            let expected =
+                format!(r#"{{"phone":{{"atMs":"7","battery":0.5,"charging":false,"outage":"OUTAGE_{word}"}}}}"#);
+            check(&phone(Some(reason.code())), &expected);
+        }
         let check = |message: &drive::ToDriver, expected: &str| {
             let mut bytes = Vec::new();
             write_to_driver(&mut bytes, message);
@@ -439,6 +628,25 @@ mod tests {
         check(&drive::ToDriver::Config { interval_ms: 1000 }, r#"{"config":{"intervalMs":1000}}"#);
         check(&drive::ToDriver::Heartbeat, r#"{"heartbeat":{}}"#);
         check(&drive::ToDriver::Pong, r#"{"pong":{}}"#);
+        let stop = drive::DeliveryStop { pickup: true, lat: 41.1414, lon: -8.6186, name: "Kitchen".into() };
+        let delivery = drive::Delivery {
+            trip: "trp_1".into(),
+            offer: Some(2),
+            answer_by_ms: Some(7),
+            ready_at_ms: Some(8),
+            stops: vec![stop],
+        };
+        check(
+            &drive::ToDriver::NewDeliveryAssigned(delivery),
+            r#"{"newDeliveryAssigned":{"trip":"trp_1","offer":"2","answerByMs":"7","readyAtMs":"8",
+               "stops":[{"pickup":true,"latE7":411414000,"lonE7":-86186000,"name":"Kitchen"}]}}"#,
+        );
+        check(
+            &drive::ToDriver::DeliveryWithdrawn { trip: "trp_1".into(), offer: None },
+            r#"{"deliveryWithdrawn":{"trip":"trp_1"}}"#,
+        );
+        let noted = drive::ToDriver::Noted { trip: "trp_1".into(), said: "accept".into() };
+        check(&noted, r#"{"noted":{"trip":"trp_1","said":"accept"}}"#);
     }
 
     #[test]

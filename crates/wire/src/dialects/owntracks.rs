@@ -4,9 +4,10 @@
 //! A `ping` carries the present time and the last known place: it says that the phone lives, not where it is.
 
 use serde_json::Value;
+use wayfare_engine::OutageReason;
 
 use super::values::{self, Object};
-use super::{AppFix, Outage, OutageCause, Phone, Reading, Rule, What};
+use super::{AppFix, Outage, Phone, Reading, Rule, What};
 use crate::messages::drive::Fix;
 
 /// Reads one message.
@@ -17,7 +18,7 @@ pub fn read<'a>(raw: &'a [u8], message: &Object, reading: &mut Reading<'a>) {
         // The phone has crossed a border of its own; where it then was is a position like others.
         "transition" => position(raw, message, reading),
         "lwt" => {
-            reading.outages.push(Outage { cause: OutageCause::AppGone, at_ms });
+            reading.outages.push(Outage { cause: OutageReason::AppGone, at_ms });
             reading.add(raw, What::Alive);
         }
         "encrypted" => reading.fault(raw, Rule::Encrypted, "the payload is encrypted on the phone"),

@@ -179,7 +179,7 @@ fn owntracks_pings_and_other_messages_are_no_positions() {
     let crossed = r#"{"_type":"transition","event":"enter","wtst":1,"tst":1443711600,"lat":49.6,"lon":6.1,"acc":20,"tid":"nj","desc":"Home","t":"c"}"#;
     check(&one(post(crossed), Dialect::OwnTracks), (49.6, 6.1), Some(T_MS), Some(20.0), None);
     let lwt = post(r#"{"_type":"lwt","tst":1443711600}"#);
-    assert_eq!(lwt.outages, [Outage { cause: OutageCause::AppGone, at_ms: Some(T_MS) }]);
+    assert_eq!(lwt.outages, [Outage { cause: OutageReason::AppGone, at_ms: Some(T_MS) }]);
     let encrypted = other(post(r#"{"_type":"encrypted","data":"…"}"#), Dialect::OwnTracks);
     assert!(matches!(encrypted, What::Fault(fault) if fault.rule == Rule::Encrypted));
     let untimed = other(post(r#"{"_type":"location","lat":1,"lon":2}"#), Dialect::OwnTracks);
@@ -261,9 +261,9 @@ fn samples_heartbeats_and_events_without_a_place_are_no_positions() {
         )
     };
     for (told, cause) in [
-        (r#"{"enabled":true,"status":2}"#, OutageCause::Permission),
-        (r#"{"enabled":false,"status":3}"#, OutageCause::LocationOff),
-        (r#"{"enabled":true,"status":3,"airplane":true}"#, OutageCause::Airplane),
+        (r#"{"enabled":true,"status":2}"#, OutageReason::Permission),
+        (r#"{"enabled":false,"status":3}"#, OutageReason::LocationOff),
+        (r#"{"enabled":true,"status":3,"airplane":true}"#, OutageReason::Airplane),
     ] {
         let body = provider(told);
         let reading = post(&body);

@@ -4,9 +4,10 @@
 //! `{latitude, longitude, time}`. Neither `recorded_at` nor `age` is used: the first is not the time of the fix, the second has had two units.
 
 use serde_json::Value;
+use wayfare_engine::OutageReason;
 
 use super::values::{self, Object};
-use super::{AppFix, Outage, OutageCause, Phone, Reading, Rule, What};
+use super::{AppFix, Outage, Phone, Reading, Rule, What};
 use crate::messages::drive::Fix;
 
 /// Reads a record that was sent as this text.
@@ -28,6 +29,11 @@ pub fn record<'a>(raw: &'a [u8], record: &Object, reading: &mut Reading<'a>) {
     let event = event(record);
     if event == Some("providerchange") {
         hear_provider(record, reading);
+    }
+    // The library's last word when the system, or the driver, ends the app.
+    if event == Some("terminate") {
+        let at_ms = record.get("timestamp").and_then(values::time_ms);
+        reading.outages.push(Outage { cause: OutageReason::AppGone, at_ms });
     }
     // The position that comes with a heartbeat is the last known one, and was sent before.
     if event == Some("heartbeat") || values::flag(record, "is_heartbeat") == Some(true) {
@@ -95,11 +101,11 @@ fn hear_provider(record: &Object, reading: &mut Reading<'_>) {
     let Some(provider) = record.get("provider").and_then(Value::as_object) else { return };
     let at_ms = record.get("timestamp").and_then(values::time_ms);
     let cause = if values::flag(provider, "airplane") == Some(true) {
-        OutageCause::Airplane
+        OutageReason::Airplane
     } else if values::member(provider, "status").is_some_and(|status| DENIED.contains(&status)) {
-        OutageCause::Permission
+        OutageReason::Permission
     } else if values::flag(provider, "enabled") == Some(false) {
-        OutageCause::LocationOff
+        OutageReason::LocationOff
     } else {
         return;
     };

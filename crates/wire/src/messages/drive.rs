@@ -1,6 +1,7 @@
 //! Messages between a driver app and ingest (`wayfare.drive.v1`).
 
 use serde::{Deserialize, Serialize};
+use wayfare_engine::{Millis, OutageReason, PhoneReport, Said};
 
 use super::error::ErrorBody;
 
@@ -24,6 +25,35 @@ pub enum FromDriver {
     },
     /// Positions.
     Fixes(Fixes),
+    /// How the phone is, and why no positions will come.
+    Phone(Phone),
+    /// Takes a delivery that was offered. Answered by `noted` when it is durable.
+    Accept {
+        /// The trip, `trp_…`.
+        trip: String,
+        /// The number of the offer.
+        offer: u64,
+    },
+    /// Leaves a delivery that was offered to somebody else. Answered by `noted` when it is durable.
+    Decline {
+        /// The trip, `trp_…`.
+        trip: String,
+        /// The number of the offer.
+        offer: u64,
+        /// For people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Says by hand how far a trip has come, where GPS does not. Answered by `noted` when it is durable.
+    Status {
+        /// The trip, `trp_…`.
+        trip: String,
+        /// `at_pickup`, `to_dropoff` (picked up), `arrived` or `delivered`.
+        phase: String,
+        /// When it was so, Unix milliseconds by the phone's clock; absent: now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ms: Option<i64>,
+    },
     /// Answered by `pong`.
     Ping,
 }
@@ -72,6 +102,37 @@ pub struct Fix {
     pub mock: bool,
 }
 
+/// How the phone is now: it replaces what was said of it before. Also the body of `POST /v1/phone`. Not acked: the app says it when it
+/// changes, and again after each `hello`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Phone {
+    /// When it was so, Unix milliseconds by the phone's clock; absent: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+    /// Charge of the battery, 0 to 1; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery: Option<f32>,
+    /// It is being charged; absent: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charging: Option<bool>,
+    /// Why positions do not come, or will not: a word of `PROTOCOL.md`, "Outages". Absent: they will come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<String>,
+}
+
+impl Phone {
+    /// The engine's form.
+    pub fn report(&self) -> PhoneReport {
+        let reason = self.outage.as_deref().map(OutageReason::from_code);
+        PhoneReport {
+            at: self.at_ms.map(Millis),
+            battery: self.battery,
+            charging: self.charging,
+            said: reason.map_or(Said::Well, Said::Outage),
+        }
+    }
+}
+
 /// To the driver app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -100,6 +161,23 @@ pub enum ToDriver {
         /// Send a fix this often, milliseconds.
         interval_ms: u32,
     },
+    /// A delivery was given to this driver, or is offered. All that are open are told again after each `welcome`.
+    NewDeliveryAssigned(Delivery),
+    /// A delivery that was told is not this driver's any more.
+    DeliveryWithdrawn {
+        /// The trip, `trp_…`.
+        trip: String,
+        /// The number of the offer, if it was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<u64>,
+    },
+    /// What was said about a trip is durable.
+    Noted {
+        /// The trip, `trp_…`.
+        trip: String,
+        /// `accept`, `decline`, or the phase of a `status`.
+        said: String,
+    },
     /// Something was refused; the connection lives on.
     Error(ErrorBody),
     /// Sent when nothing else was for `heartbeat_ms`.
@@ -108,6 +186,37 @@ pub enum ToDriver {
     Pong,
     /// The server is about to close.
     Bye(super::Bye),
+}
+
+/// A delivery, as its driver hears of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The trip, `trp_…`.
+    pub trip: String,
+    /// The number of the offer, to be given back with the answer; absent: it is this driver's already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<u64>,
+    /// An offer is over after this, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_by_ms: Option<i64>,
+    /// When the kitchen is ready, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at_ms: Option<i64>,
+    /// What is still to be done for it, in order.
+    pub stops: Vec<DeliveryStop>,
+}
+
+/// One stop of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DeliveryStop {
+    /// Pick-up, or else drop-off.
+    pub pickup: bool,
+    /// Degrees.
+    pub lat: f64,
+    /// Degrees.
+    pub lon: f64,
+    /// As the operator has named it.
+    pub name: String,
 }
 
 /// Verdicts on one message, sent when what it holds is durable.
