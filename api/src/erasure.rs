@@ -14,6 +14,7 @@ use wayfare_wire::kept;
 use wayfare_wire::{Topic, ids};
 
 use crate::db::{DatabaseError, Write};
+use crate::outbox::{self, Cause};
 use crate::records::arrival::Arrival;
 use crate::records::erasure::{self, Erasure, Kind, State};
 use crate::records::{assignment, trip};
@@ -168,21 +169,28 @@ async fn forget_parts(house: &House, erasure: &mut Erasure, driver: &str) -> Res
 /// A batch of trips; true if there may be more.
 async fn pseudonymise_trips(house: &House, erasure: &mut Erasure, driver: &str) -> Result<bool, Failure> {
     let mut write = house.db.write().await?;
-    let docs: Vec<String> = sqlx::query_scalar("SELECT doc FROM trip WHERE driver = $1 LIMIT $2")
+    // Also those that were only offered to it, or that it said something about: their documents name it.
+    let docs: Vec<String> = sqlx::query_scalar("SELECT doc FROM trip WHERE driver = $1 OR doc LIKE $3 LIMIT $2")
         .bind(driver)
         .bind(BATCH)
+        .bind(format!("%{driver}%"))
         .fetch_all(&mut *write)
         .await?;
     for doc in &docs {
         let mut trip: trip::Trip = serde_json::from_str(doc)?;
-        trip.driver = None;
+        trip.forget(driver.parse()?);
         trip.version += 1;
         // Nobody else writes inside this transaction: the version cannot be lost.
         let _ = trip::update(&mut write, &trip).await?;
+        if trip.is_live() {
+            outbox::put_trip(&mut write, &trip, Cause::Updated).await?;
+        }
     }
     erasure.count("trips_pseudonymised", docs.len() as u64);
     erasure::update(&mut write, erasure).await?;
     write.commit().await?;
+    // The topics of those that live still name it until the relay has told them anew.
+    house.news.told().await;
     Ok(docs.len() as i64 == BATCH)
 }
 

@@ -39,9 +39,7 @@ pub fn trip(trip: &Trip, driver: Option<&Driver>, cause: Cause, view: View) -> F
         phase(&mut fields, trip);
     }
     if view == View::Operator {
-        if let Some(offer) = &trip.offer {
-            fields.set(field::OFFER, |out| write_json(out, offer));
-        }
+        optional(&mut fields, field::OFFER, trip.offer.as_ref(), write_json);
         if !trip.manual.is_empty() {
             optional(&mut fields, field::MANUAL, trip.said(), write_json);
         }

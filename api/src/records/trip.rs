@@ -204,6 +204,16 @@ impl Trip {
         Ok(())
     }
 
+    /// Nothing in it names this driver any more.
+    pub fn forget(&mut self, driver: wayfare_wire::ids::Driver) {
+        let id = driver.to_string();
+        self.driver = self.driver.filter(|own| *own != driver);
+        self.offer = self.offer.take().filter(|offer| offer.driver != driver);
+        for word in self.manual.iter_mut().filter(|word| word.by == id) {
+            word.by = "erased".into();
+        }
+    }
+
     /// Ends the trip.
     pub fn end(&mut self, phase: Phase, reason: Option<String>, now_ms: i64) -> Result<(), Refusal> {
         self.check_live()?;

@@ -18,7 +18,7 @@ use crate::export;
 use crate::input::fault;
 use crate::outbox::{self, Cause};
 use crate::records::erasure::{self, Erasure, Kind};
-use crate::records::{Driver, table, trip};
+use crate::records::{Driver, offer, table, trip};
 
 /// Erase a driver and everything that is held of it
 ///
@@ -34,14 +34,18 @@ pub async fn driver(
     let mut write = house.db.write().await.map_err(fault)?;
     table::by_id_in::<Driver>(&mut write, &id).await.map_err(fault)?.ok_or_else(Refusal::not_found)?;
     let mut erasure = Erasure::new(Kind::Driver, now_ms).map_err(fault)?;
-    for mut trip in trip::live_of_driver(&mut write, &id).await.map_err(fault)? {
+    let own = trip::live_of_driver(&mut write, &id).await.map_err(fault)?;
+    let offered = offer::of_driver(&mut write, &id).await.map_err(fault)?;
+    for mut trip in own.into_iter().chain(offered) {
         trip.assign(None, None, now_ms)?;
+        trip.forget(id.parse().map_err(|_| Refusal::not_found())?);
         trip::update(&mut write, &trip).await.map_err(fault)?.map_err(|_| lost())?;
         outbox::put_trip(&mut write, &trip, Cause::Assigned).await.map_err(fault)?;
         erasure.count("trips_pseudonymised", 1);
     }
     erasure.count("tokens", end_tokens(&mut write, &id, now_ms / 1000).await.map_err(fault)?);
     super::device_keys::revoke_in(&mut write, &id, None).await.map_err(fault)?;
+    delete(&mut write, "DELETE FROM offer WHERE driver = $1", &id).await.map_err(fault)?;
     delete(&mut write, "DELETE FROM driver WHERE id = $1", &id).await.map_err(fault)?;
     erasure.count("profiles", 1);
     accept(&house, &bearer, write, erasure, &id).await
