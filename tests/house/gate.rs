@@ -106,10 +106,10 @@ async fn two_hundred_connections_of_one_driver_have_one_share() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_comes_in_one_behind_the_other() {
-    let slow = [("GATE_ARRIVALS_PER_SECOND", "20"), ("GATE_ARRIVALS_BURST", "10")];
+    let slow = [("GATE_ARRIVALS_PER_SECOND", "8"), ("GATE_ARRIVALS_BURST", "5")];
     let house = House::start_with(&slow).await;
     let mut drivers = Vec::new();
-    for number in 0..80 {
+    for number in 0..60 {
         drivers.push(house.driver(&format!("Courier {number}")).await);
     }
     let began = Instant::now();
@@ -126,12 +126,13 @@ async fn a_crowd_comes_in_one_behind_the_other() {
         }
     });
     let connected = within(2 * SOON, "everybody is in", futures_util::future::join_all(connecting)).await;
-    let (told, last) =
-        connected.iter().fold((0, Duration::ZERO), |(told, last), (_, refused, at)| (told + refused, last.max(*at)));
-    // 70 at 20 a second: not sooner than they are let in, and each told not much more than once.
-    assert!(last > Duration::from_millis(3300), "all in after {last:?}");
-    assert!((20..=140).contains(&told), "told {told} times to come later");
-    eprintln!("80 in after {last:?}, told {told} times to come later");
+    let told: u32 = connected.iter().map(|(_, refused, _)| refused).sum();
+    let last = connected.iter().map(|(_, _, at)| *at).max().unwrap();
+    // Beyond the five that may come at once, eight a second and no more.
+    assert!(last > Duration::from_millis(6500), "all in after {last:?}");
+    // However slowly they came for the first time, that was faster; and hardly anyone was put off again and again.
+    assert!((5..=180).contains(&told), "told {told} times to come later");
+    eprintln!("60 in after {last:?}, told {told} times to come later");
     // Somebody else, just then.
     let crowd = (0..40).map(|_| async {
         let mut raw = Raw::connect(&house).await;
