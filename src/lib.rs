@@ -140,7 +140,8 @@ impl House {
         tasks.push(tokio::spawn(serve(listener, app, limits, gate, tls, stopped.clone())));
         let relay = api.clone();
         let relay_stop = stopped.clone();
-        tasks.push(tokio::spawn(async move { relay.run(relay_stop).await }));
+        // All that goes on behind the records is one large future: on the heap once, not moved about.
+        tasks.push(tokio::spawn(async move { Box::pin(relay.run(relay_stop)).await }));
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
         Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, audit, stop, tasks }, first_key))
