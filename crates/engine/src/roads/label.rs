@@ -38,7 +38,8 @@ impl From<&Candidate> for Start {
     }
 }
 
-/// Time in ms and way in decimetres.
+/// Time of a fastest way in ms, and its length in decimetres. Of several that take the same whole number of ms it may be any,
+/// and another one than [`Network::route`] draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Milliseconds.
