@@ -320,9 +320,9 @@ pub const KEYS: &[(&str, &str)] = &[
     ("gate.network_connections_max", "Open connections of one network. 1 to 1000000."),
     (
         "gate.arrivals_per_second",
-        "New WebSockets and QUIC connections a second, of everybody; the others are told each its own time to come again. 1 to 1000000.",
+        "New long-lived connections with a valid token a second, of everybody; the others are told each its own time to come again. 0.1 to 1000000.",
     ),
-    ("gate.arrivals_burst", "New WebSockets and QUIC connections at once. 1 to 1000000."),
+    ("gate.arrivals_burst", "New long-lived connections at once. 1 to 1000000."),
     (
         "tls.cert_file",
         "PEM file of the certificate, its own first. With it HTTP and WebSocket speak TLS, and QUIC uses it. Empty: none.",
@@ -532,7 +532,7 @@ impl Config {
             ("gate.address_requests_burst", gate.address_requests_burst, 1.0, 1e6),
             ("gate.network_requests_per_second", gate.network_requests_per_second, 0.1, 1e6),
             ("gate.network_requests_burst", gate.network_requests_burst, 1.0, 1e6),
-            ("gate.arrivals_per_second", gate.arrivals_per_second, 1.0, 1e6),
+            ("gate.arrivals_per_second", gate.arrivals_per_second, 0.1, 1e6),
             ("gate.arrivals_burst", gate.arrivals_burst, 1.0, 1e6),
             ("ingest.messages_per_second", ingest.messages_per_second, 0.1, 1e6),
             ("ingest.messages_burst", ingest.messages_burst, 1.0, 1e6),

@@ -94,15 +94,23 @@ impl House {
             Arc::clone(&verifier),
             origins.clone(),
             Arc::clone(&atlas),
+            Arc::clone(&gate),
             &cores,
         )
         .await?;
-        let fanout = Fanout::start(config.fanout(), bus.clone(), Arc::clone(&verifier), origins.clone(), &cores);
+        let fanout = Fanout::start(
+            config.fanout(),
+            bus.clone(),
+            Arc::clone(&verifier),
+            origins.clone(),
+            Arc::clone(&gate),
+            &cores,
+        );
 
         let quic = match tls::QuicDoor::prepare(config, &shown)? {
             Some(tls::QuicDoor { socket, tls, config, fingerprint }) => {
                 let address = socket.local_addr()?;
-                ingest.listen_on_quic(socket, tls, config, Arc::clone(&gate), &cores).await.context("quic.listen")?;
+                ingest.listen_on_quic(socket, tls, config, &cores).await.context("quic.listen")?;
                 tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
                 Some(QuicAddress { address, fingerprint })
             }

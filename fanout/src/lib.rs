@@ -19,6 +19,7 @@ use axum::Router;
 use tokio::sync::{Mutex, mpsc};
 use wayfare_bus::Bus;
 use wayfare_net::cores::Cores;
+use wayfare_net::gate::Gate;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
@@ -69,6 +70,7 @@ pub(crate) struct House {
     pub bus: Bus,
     pub verifier: Arc<Verifier>,
     pub origins: AllowedOrigins,
+    pub gate: Arc<Gate>,
     pub subjects: Subjects,
 }
 
@@ -87,10 +89,11 @@ impl Fanout {
         bus: Bus,
         verifier: Arc<Verifier>,
         origins: AllowedOrigins,
+        gate: Arc<Gate>,
         cores: &Cores,
     ) -> Arc<Self> {
         metrics::describe();
-        let house = Arc::new(House { config, bus, verifier, origins, subjects: Subjects::default() });
+        let house = Arc::new(House { config, bus, verifier, origins, gate, subjects: Subjects::default() });
         let (end, ended) = mpsc::channel(1);
         let start = |core| {
             let (sender, commands) = mpsc::channel(1024);

@@ -56,6 +56,7 @@ async fn websocket(
         (None, None) => None,
         _ => {
             let claims = authenticate(house, request.headers(), query.ticket.as_deref()).await?;
+            house.gate.admit(&claims)?;
             let open = house.subjects.open(&claims).ok_or_else(too_many_connections)?;
             Some((claims, open))
         }
@@ -91,6 +92,7 @@ async fn stream(
     if let (1, Some(last)) = (topics.len(), over) {
         return Err(poll::ended(&topics[0].0, &last));
     }
+    house.gate.admit(&claims)?;
     let open = house.subjects.open(&claims).ok_or_else(too_many_connections)?;
     let (sink, pieces) = mpsc::channel(PIECES_MAX);
     let command = Command::Stream { sink, bearer: (claims, open), topics };

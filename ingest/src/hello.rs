@@ -6,12 +6,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use wayfare_engine::DriverId;
+use wayfare_net::gate::whole_ms;
 use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::{Raw, Socket};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits, Reader};
@@ -88,13 +89,16 @@ pub async fn await_token(ingest: Arc<Ingest>, socket: Socket, codec: DriveCodec)
     let looked = tokio::time::timeout(ingest.house.config.auth_timeout, looking).await;
     match looked.unwrap_or(Err(CloseCode::Unauthorized)) {
         Ok((claims, driver)) => {
+            if let Err(wait) = ingest.house.gate.arrive(&claims, Instant::now()) {
+                return goodbye(&waiting, codec, CloseCode::Overloaded, Some(whole_ms(wait))).await;
+            }
             let Ok(raw) = waiting.release() else { return };
             let socket = Socket { raw, early: Bytes::from(early), permit };
             if ingest.shard(driver).try_send(Command::WebSocket { socket, codec, claims, driver }).is_err() {
                 tracing::debug!("a shard is full or gone: a new connection was dropped");
             }
         }
-        Err(code) => goodbye(&waiting, codec, code).await,
+        Err(code) => goodbye(&waiting, codec, code, None).await,
     }
 }
 
@@ -193,9 +197,9 @@ pub fn verify(ingest: &Ingest, token: &str) -> Result<(Claims, DriverId), CloseC
 }
 
 /// What the client sent is read away, so that the system does not answer the rest by a reset that swallows our goodbye.
-async fn goodbye(stream: &Waiting, codec: DriveCodec, code: CloseCode) {
+async fn goodbye(stream: &Waiting, codec: DriveCodec, code: CloseCode, retry_after_ms: Option<u32>) {
     metrics::closed(code);
-    let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms: None });
+    let bye = ToDriver::Bye(Bye { code: code.number(), reason: code.word().into(), retry_after_ms });
     let mut frames = Vec::new();
     let mut message = Vec::new();
     codec.write(&mut message, &bye);

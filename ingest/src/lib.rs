@@ -99,6 +99,7 @@ pub(crate) struct House {
     pub verifier: Arc<Verifier>,
     pub origins: AllowedOrigins,
     pub atlas: Arc<Atlas>,
+    pub gate: Arc<Gate>,
     pub gathers: Gathers,
     pub device_keys: Arc<DeviceKeys>,
     pub quarantine: Quarantine,
@@ -138,6 +139,7 @@ impl Ingest {
         verifier: Arc<Verifier>,
         origins: AllowedOrigins,
         atlas: Arc<Atlas>,
+        gate: Arc<Gate>,
         cores: &Cores,
     ) -> Result<Arc<Self>, wayfare_bus::FixLogError> {
         metrics::describe();
@@ -146,8 +148,18 @@ impl Ingest {
         let keys = device_keys::Follower::start(&bus, Arc::clone(&device_keys)).await;
         tokio::spawn(keys.run());
         let (quarantine, large_bodies) = (Quarantine::start(bus.clone()), Semaphore::new(LARGE_BODIES));
-        let house =
-            Arc::new(House { config, bus, verifier, origins, atlas, gathers, device_keys, quarantine, large_bodies });
+        let house = Arc::new(House {
+            config,
+            bus,
+            verifier,
+            origins,
+            atlas,
+            gate,
+            gathers,
+            device_keys,
+            quarantine,
+            large_bodies,
+        });
         let (end, ended) = mpsc::channel(1);
         let mut shards = Vec::new();
         for core in 0..cores.count() {
@@ -187,10 +199,9 @@ impl Ingest {
         socket: UdpSocket,
         tls: rustls::ServerConfig,
         config: quic::QuicConfig,
-        gate: Arc<Gate>,
         cores: &Cores,
     ) -> std::io::Result<()> {
-        let endpoint = quic::open(self, socket, tls, config, gate, cores).await?;
+        let endpoint = quic::open(self, socket, tls, config, cores).await?;
         let _ = self.quic.set(endpoint);
         Ok(())
     }

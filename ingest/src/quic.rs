@@ -21,7 +21,6 @@ use std::time::Duration;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tokio::sync::oneshot;
 use wayfare_net::cores::Cores;
-use wayfare_net::gate::Gate;
 use wayfare_net::serve::Seat;
 use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::frame::Frames;
@@ -95,7 +94,6 @@ pub(crate) async fn open(
     socket: UdpSocket,
     tls: rustls::ServerConfig,
     config: QuicConfig,
-    gate: Arc<Gate>,
     cores: &Cores,
 ) -> std::io::Result<Endpoint> {
     let server = endpoint::server_config(tls, &ingest.house.config, &config)?;
@@ -107,7 +105,7 @@ pub(crate) async fn open(
         let accepting = made.as_ref().ok().cloned();
         let _ = told.send(made);
         if let Some(endpoint) = accepting {
-            admit::run(ingest, endpoint, config, gate).await;
+            admit::run(ingest, endpoint, config).await;
         }
     });
     heard.await.map_err(std::io::Error::other)?

@@ -61,6 +61,7 @@ async fn websocket(State(ingest): State<Arc<Ingest>>, request: Request) -> Resul
         });
     }
     let (claims, driver) = authenticate(house, request.headers())?;
+    house.gate.admit(&claims)?;
     let shard = ingest.shard(driver).clone();
     handshake::upgrade(request, &SUBPROTOCOLS, move |socket: Socket, subprotocol| {
         let codec = codec_of(subprotocol);

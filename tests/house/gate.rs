@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use wayfare_driver::{Driver, DriverConfig, Event, Way};
 
-use crate::drive::DRIVE;
+use serde_json::{Value, json};
+
+use crate::drive::{App, DRIVE, Outbox};
 use crate::harness::{House, SOON, now_ms, within};
-use crate::raw::{Raw, handshake};
+use crate::quic_app::{QUIC, QuicApp};
+use crate::raw::{self, Raw, handshake};
 use crate::rest::Answer;
 use crate::ride::near_pickup;
 
@@ -144,6 +147,115 @@ async fn a_crowd_comes_in_one_behind_the_other() {
     assert!(!refused.is_empty() && refused.iter().all(|head| head.contains("retry-after: ")), "{heads:?}");
     assert!(house.metric("wayfare_gate_refused_total", "arrivals").await >= refused.len() as f64);
     for (driver, _, _) in connected {
+        driver.close().await;
+    }
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn strangers_and_one_wild_driver_put_nobody_off() {
+    let slow = [("GATE_ARRIVALS_PER_SECOND", "1"), ("GATE_ARRIVALS_BURST", "60")];
+    let house = House::start_with(&slow).await;
+    let (ana, wild) = (house.driver("Ana").await, house.driver("Wild").await);
+    let come = |token: Option<String>| {
+        let head = handshake(&house, "/v1/drive", DRIVE, token.as_deref());
+        let house = &house;
+        async move {
+            let mut raw = Raw::connect(house).await;
+            raw.send(head.as_bytes()).await;
+            raw.head().await
+        }
+    };
+    // Three times as many as may come in at once, and none of them has a token, or a true one.
+    let strangers = (0..180).map(|number| come((number % 2 == 0).then(|| "no.token".to_owned())));
+    let heads = futures_util::future::join_all(strangers).await;
+    assert!(
+        heads.iter().all(|head| head.starts_with("HTTP/1.1 101 ") || head.starts_with("HTTP/1.1 401 ")),
+        "{heads:?}"
+    );
+    assert!(come(Some(ana.token.clone())).await.starts_with("HTTP/1.1 101 "));
+    // One who may come in, again and again.
+    let heads = futures_util::future::join_all((0..80).map(|_| come(Some(wild.token.clone())))).await;
+    let taken = heads.iter().filter(|head| head.starts_with("HTTP/1.1 101 ")).count();
+    assert!((50..59).contains(&taken), "{taken} of 80 were taken");
+    assert!(house.metric("wayfare_gate_refused_total", "bearer").await >= 20.0);
+    assert!(come(Some(ana.token.clone())).await.starts_with("HTTP/1.1 101 "));
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn whoever_says_its_token_later_is_told_a_time_too() {
+    let slow = [("GATE_ARRIVALS_PER_SECOND", "0.1"), ("GATE_ARRIVALS_BURST", "2")];
+    let settings: Vec<_> = QUIC.iter().chain(&slow).copied().collect();
+    let house = House::start_with(&settings).await;
+    let (ana, ben) = (house.driver("Ana").await, house.driver("Ben").await);
+    let trip = house.trip(Some(&ana), None).await;
+    let vera = house.token("support", "vera").await;
+    let open = [App::open(&house, &ana).await, App::open(&house, &ben).await];
+    let is_a_time = |bye: &Value| {
+        assert_eq!((&bye["type"], &bye["code"], &bye["reason"]), (&json!("bye"), &json!(4003), &json!("overloaded")));
+        assert!((1000..=30_000).contains(&bye["retry_after_ms"].as_u64().unwrap()), "{bye}");
+    };
+
+    let mut driver = Raw::websocket(&house, "/v1/drive", DRIVE, None).await;
+    let hello = json!({ "type": "hello", "token": ana.token, "session": "2" });
+    driver.send(&raw::text(&hello.to_string())).await;
+    is_a_time(&serde_json::from_slice(&driver.frame().await.unwrap().1).unwrap());
+    assert_eq!(driver.close_code().await, Some(4003));
+
+    let mut watcher = Raw::websocket(&house, "/v1/watch", crate::watch::WATCH, None).await;
+    let auth = json!({ "type": "auth", "token": vera });
+    watcher.send(&raw::text(&auth.to_string())).await;
+    is_a_time(&serde_json::from_slice(&watcher.frame().await.unwrap().1).unwrap());
+    assert_eq!(watcher.close_code().await, Some(4003));
+
+    let mut quic = QuicApp::silent(house.quic_port, &house.fingerprint, Outbox::new("3")).await.unwrap();
+    quic.control(DRIVE.as_bytes()).await;
+    quic.control(hello.to_string().as_bytes()).await;
+    let bye = within(SOON, "a goodbye", quic.step()).await.unwrap();
+    is_a_time(&bye);
+    assert_eq!(within(SOON, "the end", quic.step()).await, None);
+    assert_eq!(quic.closed, Some(4003));
+
+    let stream =
+        House::answer(house.http.get(house.url(&format!("/v1/watch/sse?topics={}", trip.topic))).bearer_auth(&vera));
+    let stream = stream.await;
+    assert_eq!((stream.status, stream.code()), (503, "overloaded".into()));
+    assert!(stream.header("retry-after").parse::<u32>().unwrap() >= 1);
+    drop(open);
+    house.assert_clean_log();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_on_quic_comes_back_on_quic() {
+    let slow = [("GATE_ARRIVALS_PER_SECOND", "8"), ("GATE_ARRIVALS_BURST", "5")];
+    let settings: Vec<_> = QUIC.iter().chain(&slow).copied().collect();
+    let house = House::start_with(&settings).await;
+    let mut drivers = Vec::new();
+    for number in 0..20 {
+        drivers.push(house.driver(&format!("Courier {number}")).await);
+    }
+    let connecting = drivers.iter().map(|driver| async {
+        let (driver, mut events) = Driver::connect(crate::library::config(&house, driver)).unwrap();
+        let mut refused = 0;
+        loop {
+            match events.recv().await.expect("the driver lives") {
+                Event::Connected { way, .. } => {
+                    assert_eq!(way, Way::Quic);
+                    return (driver, refused);
+                }
+                Event::Disconnected { code, retry_after, .. } => {
+                    assert_eq!(code, Some(4003));
+                    assert!(retry_after >= Duration::from_secs(1), "{retry_after:?}");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let connected = within(2 * SOON, "everybody is in", futures_util::future::join_all(connecting)).await;
+    assert!(connected.iter().map(|(_, refused)| refused).sum::<u32>() >= 10);
+    for (driver, _) in connected {
         driver.close().await;
     }
     house.assert_clean_log();

@@ -5,7 +5,8 @@
 //! around it (/24, /48) a larger one: telephone networks put thousands of phones behind one address, so the shares are wide.
 //!
 //! When everybody comes back at once, only so many long-lived connections a second are taken. Each of the others is given a time of its
-//! own to come again, one behind the other, so that they return as fast as they can be served and not faster.
+//! own to come again, one behind the other, so that they return as fast as they can be served and not faster. Only who has shown a token
+//! is counted, and each bearer for little: a stranger, or one who comes again and again, delays nobody else.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ipnet::IpNet;
-use wayfare_wire::{ErrorBody, ErrorCode};
+use wayfare_wire::{Claims, ErrorBody, ErrorCode, Role};
 
 use crate::bucket::{Bucket, Buckets, Rate};
 use crate::reply::Refusal;
@@ -27,6 +28,9 @@ const KEYS_MAX: usize = 100_000;
 
 /// Nobody is told to stay away for longer than this by one who only has much to do.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Connections that one bearer may begin: a phone that flaps between networks, a link passed around a family.
+const BEARER: Rate = Rate { per_second: 10.0, burst: 50.0 };
 
 /// How wide the gate is.
 #[derive(Debug, Clone)]
@@ -39,7 +43,7 @@ pub struct GateConfig {
     pub address_connections: u32,
     /// Open connections of one network.
     pub network_connections: u32,
-    /// New WebSockets and QUIC connections of everybody together.
+    /// New long-lived connections of everybody together: WebSockets, event streams, QUIC.
     pub arrivals: Rate,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -67,6 +71,7 @@ enum Key {
 
 struct Arrivals {
     bucket: Bucket,
+    bearers: Buckets,
     /// The first time that nobody was told to come at.
     free: Instant,
 }
@@ -82,7 +87,8 @@ impl Gate {
     pub fn new(config: GateConfig) -> Arc<Self> {
         let now = Instant::now();
         let (addresses, networks) = (Buckets::new(config.address, KEYS_MAX), Buckets::new(config.network, KEYS_MAX));
-        let arrivals = Arrivals { bucket: Bucket::full(config.arrivals, now), free: now };
+        let arrivals =
+            Arrivals { bucket: Bucket::full(config.arrivals, now), bearers: Buckets::new(BEARER, KEYS_MAX), free: now };
         Arc::new(Self {
             config,
             shares: Mutex::new(Shares { addresses, networks, open: AHashMap::new() }),
@@ -144,13 +150,19 @@ impl Gate {
         Some(Place { gate: Arc::clone(self), from })
     }
 
-    /// A long-lived connection wants to be taken in.
+    /// A long-lived connection of a bearer whose token was verified wants to be taken in.
     ///
     /// # Errors
-    /// Too many do: when this one should come again. Each is given another time.
-    pub fn arrive(&self, now: Instant) -> Result<(), Duration> {
+    /// Too many do, or this bearer too often: when to come again. Each is given another time.
+    pub fn arrive(&self, bearer: &Claims, now: Instant) -> Result<(), Duration> {
         let rate = self.config.arrivals;
         let arrivals = &mut *lock(&self.arrivals);
+        // A shop's server or a support desk may hold any number of maps open.
+        let own = matches!(bearer.role, Role::Support | Role::Admin | Role::Service);
+        if !own && let Err(wait) = arrivals.bearers.take_or_wait(&bearer.sub, now) {
+            metrics::counter!("wayfare_gate_refused_total", "limit" => "bearer").increment(1);
+            return Err(wait);
+        }
         if arrivals.bucket.take(rate, now) {
             return Ok(());
         }
@@ -165,6 +177,23 @@ impl Gate {
         }
         Err(wait.min(WAIT_MAX))
     }
+
+    /// [`Self::arrive`] as a handler answers it.
+    ///
+    /// # Errors
+    /// 503 with the time to come again.
+    pub fn admit(&self, bearer: &Claims) -> Result<(), Refusal> {
+        self.arrive(bearer, Instant::now()).map_err(|wait| {
+            let error = ErrorBody::new(ErrorCode::Overloaded, "too many come in at once; this one's turn is later");
+            Refusal::from(error.after_ms(whole_ms(wait)))
+        })
+    }
+}
+
+/// A wait as it is told: never zero.
+#[must_use]
+pub fn whole_ms(wait: Duration) -> u32 {
+    wait.as_millis().clamp(1, u32::MAX.into()) as u32
 }
 
 impl Drop for Place {
@@ -190,24 +219,13 @@ pub async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Nex
         return next.run(request).await;
     };
     let client = gate.client(peer.ip(), request.headers());
-    let now = Instant::now();
-    if let Err(wait) = gate.ask(client, now) {
+    if let Err(wait) = gate.ask(client, Instant::now()) {
         metrics::counter!("wayfare_gate_refused_total", "limit" => "requests").increment(1);
         let error = ErrorBody::new(ErrorCode::RateLimited, "too many requests from this address or its network");
-        return refuse(error, wait);
-    }
-    if request.headers().contains_key(header::UPGRADE)
-        && let Err(wait) = gate.arrive(now)
-    {
-        let error = ErrorBody::new(ErrorCode::Overloaded, "too many come in at once; this one's turn is later");
-        return refuse(error, wait);
+        return Refusal::from(error.after_ms(whole_ms(wait))).into_response();
     }
     request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, peer.port())));
     next.run(request).await
-}
-
-fn refuse(error: ErrorBody, wait: Duration) -> Response {
-    Refusal::from(error.after_ms(wait.as_millis().clamp(1, u32::MAX.into()) as u32)).into_response()
 }
 
 /// One entry of `X-Forwarded-For`: an address, perhaps with a port, of IPv6 perhaps in brackets.
@@ -243,6 +261,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
+    use wayfare_wire::TokenKind;
 
     const FEW: Rate = Rate { per_second: 1.0, burst: 2.0 };
     const MANY: Rate = Rate { per_second: 1e6, burst: 1e6 };
@@ -256,6 +275,12 @@ mod tests {
             arrivals,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
         })
+    }
+
+    fn bearer(role: Role, sub: &str) -> Claims {
+        let name = || "wayfare".to_owned();
+        let (iss, aud, sub, jti) = (name(), name(), sub.to_owned(), "tok_1".to_owned());
+        Claims { iss, aud, sub, role, kind: TokenKind::Access, jti, parent: None, iat: 0, exp: 1, until: None }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -325,13 +350,35 @@ mod tests {
     fn a_crowd_is_given_times_one_behind_the_other() {
         let now = Instant::now();
         let gate = gate(MANY, MANY, Rate { per_second: 100.0, burst: 5.0 });
-        assert_eq!((0..5).filter(|_| gate.arrive(now).is_ok()).count(), 5);
-        let waits: Vec<Duration> = (0..200).map(|_| gate.arrive(now).unwrap_err()).collect();
+        let mut number = 0;
+        let mut arrive = || {
+            number += 1;
+            gate.arrive(&bearer(Role::Driver, &format!("drv_{number}")), now)
+        };
+        assert_eq!((0..5).filter(|_| arrive().is_ok()).count(), 5);
+        let waits: Vec<Duration> = (0..200).map(|_| arrive().unwrap_err()).collect();
         assert!(waits.iter().zip(&waits[1..]).all(|(one, next)| *next > *one), "each has a time of its own");
         let spread = waits[199] - waits[0];
         assert!((1.98..2.0).contains(&spread.as_secs_f64()), "200 at 100 a second within {spread:?}");
         assert!(waits[0] >= Duration::from_secs(1));
         // However many there are, nobody waits for long.
-        assert!((0..10_000).all(|_| gate.arrive(now).unwrap_err() <= WAIT_MAX));
+        assert!((0..10_000).all(|_| arrive().unwrap_err() <= WAIT_MAX));
+    }
+
+    #[test]
+    fn one_bearer_delays_nobody_else() {
+        let now = Instant::now();
+        let gate = gate(MANY, MANY, Rate { per_second: 100.0, burst: 200.0 });
+        let (wild, other) = (bearer(Role::Driver, "drv_1"), bearer(Role::Driver, "drv_2"));
+        let taken = (0..1000).filter(|_| gate.arrive(&wild, now).is_ok()).count();
+        assert_eq!(taken, BEARER.burst as usize);
+        assert!(gate.arrive(&wild, now).unwrap_err() <= Duration::from_secs(1));
+        assert_eq!(gate.arrive(&other, now), Ok(()));
+        let later = now + Duration::from_secs(1);
+        let taken = (0..1000).filter(|_| gate.arrive(&wild, later).is_ok()).count();
+        assert_eq!(taken, BEARER.per_second as usize);
+        // Screens of the operator's own server.
+        let desk = bearer(Role::Service, "svc_1");
+        assert!((0..100).all(|_| gate.arrive(&desk, later).is_ok()));
     }
 }

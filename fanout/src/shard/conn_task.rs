@@ -4,10 +4,12 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{Interest, Ready};
 use tokio::sync::mpsc;
+use wayfare_net::gate::whole_ms;
 use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::Socket;
 use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
@@ -250,6 +252,9 @@ impl State {
                 return self.say(id.place, &ToWatcher::Error(error));
             }
             vacant => {
+                if let Err(wait) = self.house.gate.arrive(&claims, Instant::now()) {
+                    return self.close(id.place, CloseCode::Overloaded, Some(whole_ms(wait)));
+                }
                 let Some(open) = self.house.subjects.open(&claims) else {
                     return self.close(id.place, CloseCode::Overloaded, Some(30_000));
                 };

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use quinn::{Endpoint, Incoming};
 use tokio::sync::Semaphore;
-use wayfare_net::gate::Gate;
 
 use super::{Arrival, Handshake, QuicConfig};
 use crate::shard::Command;
@@ -24,7 +23,7 @@ enum Answer {
 }
 
 /// Hands clients to the shards in turn until the endpoint is closed.
-pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig, gate: Arc<Gate>) {
+pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig) {
     let open = Arc::new(Semaphore::new(config.connections_max));
     let handshakes = Arc::new(AtomicUsize::new(0));
     let mut turn = 0_usize;
@@ -33,9 +32,8 @@ pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig, ga
         let answer = answer(validated, handshakes.load(Ordering::Relaxed), &config);
         let seat = || {
             let permit = Arc::clone(&open).try_acquire_owned().ok()?;
-            let (from, now) = (incoming.remote_address().ip(), Instant::now());
-            // QUIC has no word for a time to come again: whoever is refused tries a WebSocket next, which has.
-            let within = gate.ask(from, now).is_ok() && gate.arrive(now).is_ok();
+            let (gate, from) = (&ingest.house.gate, incoming.remote_address().ip());
+            let within = gate.ask(from, Instant::now()).is_ok();
             within.then(|| gate.open(from)).flatten().map(|place| (permit, place))
         };
         let (answer, seat) = match answer {

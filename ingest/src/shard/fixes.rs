@@ -107,15 +107,10 @@ impl State {
         let post = matches!(to, AckTo::Post(_));
         let interval_ms = if post { self.wanted_interval_ms(driver, Reach::Answered) } else { 0 };
         let codec = match to {
-            AckTo::Conn(id) => match self.conn(id) {
-                Some(conn) => {
-                    conn.acks.expect();
-                    conn.codec
-                }
-                None => DriveCodec::default(),
-            },
+            AckTo::Conn(id) => self.conn(id).map_or_else(DriveCodec::default, |conn| conn.codec),
             AckTo::Post(_) => DriveCodec::Json,
         };
+        let on_its_way = if let AckTo::Conn(id) = to { Some(id) } else { None };
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         tracked.changed |= kept + refused > 0;
         // A replay knows nothing of refused fixes, yet they count for what comes after them (a jump is believed when it repeats):
@@ -156,6 +151,9 @@ impl State {
                 out.push(b'}');
             });
         });
+        if let Some(conn) = on_its_way.and_then(|id| self.conn(id)) {
+            conn.acks.expect();
+        }
     }
 
     /// What the engine wants carried out, apart from verdicts: phases and fence events are gathered, everything else is told.
