@@ -19,7 +19,7 @@ use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions, Speak
 use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
 use wayfare_loadtest::town::Town;
-use wayfare_loadtest::transport::Transport;
+use wayfare_loadtest::transport::{Transport, codec};
 use wayfare_wire::codec::DriveCodec;
 
 /// Simulated drivers and watchers for a running Wayfare server.
@@ -66,11 +66,15 @@ struct TransportArgs {
     /// SHA-256 of the server's certificate; without it, the system's roots are asked
     #[arg(long)]
     fingerprint: Option<String>,
+    /// How messages are written on QUIC and WebSocket: proto or json
+    #[arg(long, default_value = "proto", value_parser = codec)]
+    codec: DriveCodec,
 }
 
 impl TransportArgs {
     fn parse(&self) -> anyhow::Result<Transport> {
-        Transport::parse(&self.transport, self.quic.as_deref(), self.fingerprint.as_deref())
+        let transport = Transport::parse(&self.transport, self.quic.as_deref(), self.fingerprint.as_deref())?;
+        Ok(transport.in_codec(self.codec))
     }
 }
 
@@ -94,10 +98,6 @@ struct LoadArgs {
     /// What listens there: wayfare, or a relay to compare with (relay, socketio; see loadtest/peers)
     #[arg(long, value_enum, default_value_t = Speaks::Wayfare)]
     speaks: Speaks,
-}
-
-fn codec(name: &str) -> Result<DriveCodec, String> {
-    DriveCodec::of(&format!("wayfare.drive.v1.{name}")).ok_or_else(|| format!("{name:?} is not json or proto"))
 }
 
 #[derive(Debug, Subcommand)]

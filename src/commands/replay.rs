@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
-use wayfare_loadtest::transport::Transport;
+use wayfare_loadtest::transport::{Transport, codec};
+use wayfare_wire::codec::DriveCodec;
 
 /// What is replayed, and where.
 #[derive(Args)]
@@ -32,6 +33,9 @@ pub struct Options {
     /// SHA-256 of its certificate; without it, the system's roots are asked.
     #[arg(long)]
     fingerprint: Option<String>,
+    /// How messages are written on QUIC and WebSocket: proto or json.
+    #[arg(long, default_value = "proto", value_parser = codec)]
+    codec: DriveCodec,
     /// The running house.
     #[arg(long, env = "WAYFARE_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
@@ -46,8 +50,9 @@ pub struct Options {
 /// Plays the traces through real connections, watches them, and fails if anything was lost or went backwards.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let json = options.json;
+    let transport = Transport::parse(&options.transport, options.quic.as_deref(), options.fingerprint.as_deref())?;
     let report = replay(ReplayOptions {
-        transport: Transport::parse(&options.transport, options.quic.as_deref(), options.fingerprint.as_deref())?,
+        transport: transport.in_codec(options.codec),
         file: options.file,
         speed: options.speed,
         grouping: if options.by == "taxi" { Grouping::Taxi } else { Grouping::Trace },

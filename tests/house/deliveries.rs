@@ -10,6 +10,7 @@ use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 
 use crate::drive::{App, Outbox};
 use crate::harness::{House, SOON, now_ms, until, within};
+use crate::library::WAYS;
 use crate::quic_app::{QUIC, QuicApp};
 use crate::rest::Driver;
 use crate::ride::{DROPOFF, PICKUP, Ride, fixes};
@@ -178,12 +179,13 @@ async fn an_app_without_a_connection_answers_by_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_library_passes_offers_on_and_says_answers_until_they_are_noted() {
     let house = House::start_with(&QUIC).await;
-    for way in [Way::Quic, Way::WebSocket, Way::Http] {
+    for (way, codec) in WAYS {
         let ana = house.driver("Ana").await;
         let config = DriverConfig {
             quic: Some(format!("127.0.0.1:{}", house.quic_port)),
             trust: Trust::fingerprint(&house.fingerprint).unwrap(),
             ways: vec![way],
+            codec,
             ..DriverConfig::new(house.url(""), &*ana.token)
         };
         let (phone, mut events) = Phone::connect(config).unwrap();

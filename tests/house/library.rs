@@ -3,13 +3,22 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
-use wayfare_driver::{Driver, DriverConfig, Event, Fix, Phone, Trust, Way};
+use wayfare_driver::{DriveCodec, Driver, DriverConfig, Event, Fix, Phone, Trust, Way};
 
 use crate::harness::{House, SOON, now_ms, within};
 use crate::kill::kept;
 use crate::quic_app::QUIC;
 use crate::rest;
 use crate::ride::PICKUP;
+
+/// Every way in every codec that it knows.
+pub const WAYS: [(Way, DriveCodec); 5] = [
+    (Way::Quic, DriveCodec::Proto),
+    (Way::Quic, DriveCodec::Json),
+    (Way::WebSocket, DriveCodec::Proto),
+    (Way::WebSocket, DriveCodec::Json),
+    (Way::Http, DriveCodec::Json),
+];
 
 /// A driver that tries everything, and trusts this house.
 pub fn config(house: &House, driver: &rest::Driver) -> DriverConfig {
@@ -42,10 +51,10 @@ async fn connected(events: &mut Receiver<Event>) -> Way {
 #[tokio::test]
 async fn every_way_delivers_and_the_server_sets_the_rate() {
     let house = House::start_with(&QUIC).await;
-    for way in [Way::Quic, Way::WebSocket, Way::Http] {
+    for (way, codec) in WAYS {
         let ana = house.driver("Ana").await;
         house.trip(Some(&ana), None).await;
-        let config = DriverConfig { ways: vec![way], ..config(&house, &ana) };
+        let config = DriverConfig { ways: vec![way], codec, ..config(&house, &ana) };
         let (driver, mut events) = Driver::connect(config).unwrap();
         assert_eq!(connected(&mut events).await, way);
         let start_ms = now_ms() - 300_000;
@@ -64,7 +73,7 @@ async fn every_way_delivers_and_the_server_sets_the_rate() {
         within(SOON, "all acks", driver.flush()).await.unwrap();
         assert_eq!(driver.close().await, []);
         let kept = kept(&house, &ana).await;
-        assert_eq!((kept.len(), kept.values().sum::<usize>()), (251, 251), "{way:?}");
+        assert_eq!((kept.len(), kept.values().sum::<usize>()), (251, 251), "{way:?} {codec:?}");
     }
     house.assert_clean_log();
 }
@@ -125,11 +134,16 @@ async fn a_queue_on_the_disk_outlives_the_app_and_the_house() {
     let ana = house.driver("Ana").await;
     let dir = tempfile::tempdir().unwrap();
     let config = DriverConfig { queue_dir: Some(dir.path().to_owned()), ..config(&house, &ana) };
+    // What was sent in one codec and not acked is sent again in the other, and recognised.
+    let config = |round: u64| {
+        let codec = if round % 2 == 0 { DriveCodec::Proto } else { DriveCodec::Json };
+        DriverConfig { codec, ..config.clone() }
+    };
     let start_ms = now_ms() - 3_600_000;
     let mut number = 0;
     for round in 0..6 {
         // The app is there for a moment: sometimes it reaches the house, sometimes the house is away, and it is never told that it ends.
-        let (driver, mut events) = Driver::connect(config.clone()).unwrap();
+        let (driver, mut events) = Driver::connect(config(round / 2)).unwrap();
         if round % 2 == 0 {
             connected(&mut events).await;
         } else {
@@ -147,7 +161,7 @@ async fn a_queue_on_the_disk_outlives_the_app_and_the_house() {
             house.restart().await;
         }
     }
-    let (driver, _events) = Driver::connect(config.clone()).unwrap();
+    let (driver, _events) = Driver::connect(config(1)).unwrap();
     within(SOON, "all acks", driver.flush()).await.unwrap();
     driver.close().await;
     let kept = kept(&house, &ana).await;

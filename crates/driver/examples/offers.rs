@@ -1,17 +1,21 @@
 //! Takes every delivery that is offered, says that it is picked up by hand, and prints what is heard. Ends with ctrl-c.
 //!
 //! ```text
-//! WAYFARE_TOKEN=<driver token> cargo run -p wayfare-driver --example offers -- http://127.0.0.1:8080
+//! WAYFARE_TOKEN=<driver token> cargo run -p wayfare-driver --example offers -- http://127.0.0.1:8080 [proto|json]
 //! ```
 
-use wayfare_driver::{Driver, DriverConfig, Event};
+use wayfare_driver::{DriveCodec, Driver, DriverConfig, Event};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1);
     let url = url.unwrap_or_else(|| "http://127.0.0.1:8080".into());
+    let codec = match std::env::args().nth(2).as_deref() {
+        Some("json") => DriveCodec::Json,
+        _ => DriveCodec::Proto,
+    };
     let token = std::env::var("WAYFARE_TOKEN")?;
-    let (driver, mut events) = Driver::connect(DriverConfig::new(url, token))?;
+    let (driver, mut events) = Driver::connect(DriverConfig { codec, ..DriverConfig::new(url, token) })?;
     while let Some(event) = events.recv().await {
         println!("{event:?}");
         match event {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use wayfare_wire::codec::DriveCodec;
+
 use crate::core::ladder::Way;
 use crate::trust::Trust;
 
@@ -82,6 +84,9 @@ pub struct DriverConfig {
     pub quic: Option<String>,
     /// Ways to try, best first; one that is not known is passed over. Default: QUIC, WebSocket, HTTP.
     pub ways: Vec<Way>,
+    /// How messages are written on QUIC and WebSocket; requests are JSON. Default: Protocol Buffers, a third of the bytes of JSON. What is
+    /// queued is in neither, so that a message sent again may take another way than the first time.
+    pub codec: DriveCodec,
     /// By what the server is recognised where TLS is spoken. Default: the system's roots.
     pub trust: Trust,
     /// Folder of the queue on the disk; `None`: the queue is in memory. One folder per driver.
@@ -103,6 +108,7 @@ impl DriverConfig {
             session: None,
             quic: None,
             ways: vec![Way::Quic, Way::WebSocket, Way::Http],
+            codec: DriveCodec::Proto,
             trust: Trust::System,
             queue_dir: None,
             queue_bytes_max: 8 << 20,

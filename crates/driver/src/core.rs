@@ -1,11 +1,11 @@
 //! The decisions of the driver's side, without I/O: what is waiting, what is on the way, what to send next.
 //!
 //! The caller opens a socket and tells [`Core::on_open`]; sends [`Core::hello`] and then whatever
-//! [`Core::poll_message`] gives; passes texts to [`Core::on_text`]; asks [`Core::deadline`] when to look again; and tells
-//! [`Core::on_end`] when the socket is gone, which says what to do next. Time is an argument everywhere.
+//! [`Core::poll_message`] gives; passes messages to [`Core::on_message`]; asks [`Core::deadline`] when to look again; and tells
+//! [`Core::on_end`] when the socket is gone, which says what to do next. Time is an argument everywhere. In which codec messages travel
+//! is the socket's affair.
 
 pub mod ladder;
-mod messages;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use wayfare_wire::messages::Bye;
-use wayfare_wire::messages::drive::{Fix, FromDriver, Phone, ToDriver};
+use wayfare_wire::messages::drive::{Fix, Fixes, FromDriver, Phone, ToDriver};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use crate::advice::Advice;
@@ -55,8 +55,8 @@ pub struct Outgoing {
     pub seq: u64,
     /// Fixes in it.
     pub count: usize,
-    /// As it is written.
-    pub text: String,
+    /// What is written.
+    pub message: FromDriver,
 }
 
 /// What to do after a connection ended.
@@ -178,9 +178,9 @@ impl Core {
 
     /// What is to be said of the phone now. A message like `auth`: nothing answers it.
     #[must_use]
-    pub fn poll_phone(&mut self) -> Option<String> {
+    pub fn poll_phone(&mut self) -> Option<FromDriver> {
         let due = self.link == Link::Up && std::mem::take(&mut self.phone_due);
-        self.phone.clone().filter(|_| due).map(messages::phone)
+        self.phone.clone().filter(|_| due).map(FromDriver::Phone)
     }
 
     /// Takes something that the app says about a trip; it is sent until it is noted. False: too much waits already.
@@ -190,11 +190,11 @@ impl Core {
 
     /// The next thing to be said about a trip: a message like `auth`.
     #[must_use]
-    pub fn poll_word(&mut self, now: Instant) -> Option<String> {
+    pub fn poll_word(&mut self, now: Instant) -> Option<FromDriver> {
         if self.link != Link::Up || self.paused_until.is_some_and(|at| now < at) {
             return None;
         }
-        self.words.next().map(messages::word)
+        self.words.next().cloned()
     }
 
     /// A socket is open: the hello goes first, then everything unacked, in order.
@@ -210,8 +210,8 @@ impl Core {
 
     /// The first message, with the token where it did not travel in the header of the handshake.
     #[must_use]
-    pub fn hello(&self, token: Option<&str>) -> String {
-        messages::hello(self.session, token)
+    pub fn hello(&self, token: Option<&str>) -> FromDriver {
+        FromDriver::Hello { token: token.map(str::to_owned), session: format!("{:x}", self.session) }
     }
 
     /// Any frame arrived, be it a ping.
@@ -222,13 +222,9 @@ impl Core {
         }
     }
 
-    /// Takes in a text message. Types and members it does not know are ignored, as the protocol demands.
-    /// `wall_ms` is the phone's clock, Unix milliseconds.
-    pub fn on_text(&mut self, text: &str, now: Instant, wall_ms: i64) {
+    /// Takes in a message. `wall_ms` is the phone's clock, Unix milliseconds.
+    pub fn on_message(&mut self, message: ToDriver, now: Instant, wall_ms: i64) {
         self.on_heard(now);
-        let Ok(message) = serde_json::from_str(text) else {
-            return;
-        };
         match message {
             ToDriver::Welcome { driver, interval_ms, max_fixes, max_unacked, heartbeat_ms, expires_at_ms, .. } => {
                 self.outbox.limit(max_fixes as usize, max_unacked as usize);
@@ -272,7 +268,8 @@ impl Core {
         }
         self.paused_until = None;
         let (seq, fixes) = self.outbox.next(now)?;
-        Some(Outgoing { seq, count: fixes.len(), text: messages::fixes(seq, wall_ms, fixes) })
+        let message = Fixes { session: None, seq, sent_ms: Some(wall_ms), fixes: fixes.to_vec() };
+        Some(Outgoing { seq, count: fixes.len(), message: FromDriver::Fixes(message) })
     }
 
     /// The next event for the app.
@@ -296,12 +293,6 @@ impl Core {
             self.renew_at = None;
         }
         due
-    }
-
-    /// The message that renews the token in place.
-    #[must_use]
-    pub fn auth(&self, token: String) -> String {
-        messages::auth(token)
     }
 
     /// When to look again even if nothing happens.

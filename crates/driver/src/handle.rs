@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
+use wayfare_wire::codec::round_e7;
 use wayfare_wire::messages::drive::{Fix, FromDriver, Phone};
 
 use crate::config::{BadUrl, DriverConfig};
@@ -176,6 +177,8 @@ impl Driver {
             return Err(SendError::Stopped(fix));
         }
         fix.t_ms.get_or_insert_with(wall_ms);
+        // Now, so that the message is the same whichever way it goes, and goes again.
+        (fix.lat, fix.lon) = (round_e7(fix.lat), round_e7(fix.lon));
         let held = core.held();
         if core.is_full() {
             return Err(SendError::QueueFull { fix, held });

@@ -7,6 +7,8 @@
 //! There are three ways to the server: QUIC where an address for it is given, WebSocket, and a request per message. The best is tried
 //! first; one that leads nowhere is left for the next, and tried again later ([`core::ladder`]).
 //!
+//! On a connection messages are written in Protocol Buffers, or in JSON if [`DriverConfig::codec`] says so.
+//!
 //! All decisions are made in [`core`], which owns no socket and reads no clock; the task around it only connects,
 //! reads and writes. With [`DriverConfig::queue_dir`] the queue is on the disk and survives the process ([`Store`]); without, what was
 //! not acked when the process ends is lost, unless the app keeps what [`Driver::close`] returns.
@@ -33,4 +35,5 @@ pub use event::{Acked, Event};
 pub use handle::{BadStart, Driver, SendError, Stopped};
 pub use store::{Kept, Store};
 pub use trust::{BadTrust, Trust};
+pub use wayfare_wire::codec::DriveCodec;
 pub use wayfare_wire::messages::drive::{Delivery, DeliveryStop, Detail, Fix, Phone};

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use wayfare_wire::messages::drive::FromDriver;
 
 use crate::config::TokenSource;
 use crate::core::ladder::{Ladder, Way};
@@ -110,7 +111,7 @@ impl Task {
             core.on_open(way, Instant::now());
             core.hello(pipe.wants_token().then_some(token))
         };
-        if let Err(ended) = pipe.control(hello).await {
+        if let Err(ended) = pipe.control(&hello).await {
             return ended;
         }
         loop {
@@ -127,7 +128,7 @@ impl Task {
             let wake = wake.unwrap_or_else(|| now + Duration::from_secs(1)).min(now + LOOK_AROUND);
             tokio::select! {
                 heard = pipe.next() => match heard {
-                    Ok(Heard::Text(text)) => self.shared.core().on_text(&text, Instant::now(), wall_ms()),
+                    Ok(Heard::Message(message)) => self.shared.core().on_message(message, Instant::now(), wall_ms()),
                     Ok(Heard::Sign) => self.shared.core().on_heard(Instant::now()),
                     Err(ended) => return ended,
                 },
@@ -149,22 +150,21 @@ impl Task {
         if renewal && self.token.is_renewable() {
             // Without a new one the server closes in time, and the next connection asks again.
             if let Ok(token) = self.token.fetch().await {
-                let auth = self.shared.core().auth(token);
-                pipe.control(auth).await?;
+                pipe.control(&FromDriver::Auth { token }).await?;
             }
         }
         let phone = self.shared.core().poll_phone();
         if let Some(phone) = phone {
-            pipe.control(phone).await?;
+            pipe.control(&phone).await?;
         }
         loop {
             let word = self.shared.core().poll_word(Instant::now());
             let Some(word) = word else { break };
-            pipe.control(word).await?;
+            pipe.control(&word).await?;
         }
         let messages = self.number().await?;
         for message in messages {
-            pipe.fixes(message.text).await?;
+            pipe.fixes(&message.message).await?;
         }
         Ok(())
     }

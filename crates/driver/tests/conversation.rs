@@ -15,24 +15,29 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use wayfare_driver::{Driver, DriverConfig, Event, Fix, SendError, TokenSource};
-use wayfare_wire::DRIVE_JSON_V1;
+use wayfare_driver::{DriveCodec, Driver, DriverConfig, Event, Fix, SendError, TokenSource};
 use wayfare_wire::messages::drive::{Ack, Fixes, FromDriver, ToDriver};
 
-type Socket = WebSocketStream<TcpStream>;
+/// A driver's socket, and the codec that it asked for.
+struct Socket {
+    stream: WebSocketStream<TcpStream>,
+    codec: DriveCodec,
+}
 
 struct Server {
     listener: TcpListener,
     /// The only bearer that is let in.
     token: String,
+    /// What it has to speak.
+    codec: DriveCodec,
 }
 
 impl Server {
-    async fn start(token: &str) -> (Self, String) {
+    async fn start(token: &str, codec: DriveCodec) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let token = token.to_owned();
-        (Self { listener, token }, url)
+        (Self { listener, token, codec }, url)
     }
 
     /// The next driver that is let in, after its hello was welcomed.
@@ -69,20 +74,23 @@ impl Server {
                 return Err(refusal);
             }
             let protocol = request.headers()["sec-websocket-protocol"].clone();
-            assert_eq!(protocol, DRIVE_JSON_V1);
+            assert_eq!(protocol, self.codec.subprotocol());
             response.headers_mut().insert("sec-websocket-protocol", protocol);
             Ok(response)
         };
-        tokio_tungstenite::accept_hdr_async(stream, check).await.ok()
+        let stream = tokio_tungstenite::accept_hdr_async(stream, check).await.ok()?;
+        Some(Socket { stream, codec: self.codec })
     }
 }
 
 async fn read(socket: &mut Socket) -> Option<FromDriver> {
     loop {
-        match socket.next().await? {
-            Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
-            Ok(_) => {}
-            Err(_) => return None,
+        let frame = socket.stream.next().await?.ok()?;
+        if frame.is_text() || frame.is_binary() {
+            assert_eq!(frame.is_binary(), socket.codec.is_binary());
+            let (message, unreadable) = socket.codec.read(&frame.into_data()).unwrap();
+            assert!(unreadable.is_empty());
+            return Some(message);
         }
     }
 }
@@ -95,8 +103,13 @@ async fn read_fixes(socket: &mut Socket) -> Option<Fixes> {
 }
 
 async fn write(socket: &mut Socket, message: &ToDriver) {
-    let text = serde_json::to_string(message).unwrap();
-    socket.send(Message::text(text)).await.unwrap();
+    let mut bytes = Vec::new();
+    socket.codec.write(&mut bytes, message);
+    let frame = match socket.codec {
+        DriveCodec::Json => Message::text(String::from_utf8(bytes).unwrap()),
+        DriveCodec::Proto => Message::binary(bytes),
+    };
+    socket.stream.send(frame).await.unwrap();
 }
 
 async fn ack(socket: &mut Socket, message: &Fixes) {
@@ -108,21 +121,45 @@ async fn ack(socket: &mut Socket, message: &Fixes) {
 
 async fn close(socket: &mut Socket, code: u16) {
     let frame = CloseFrame { code: code.into(), reason: "as the test wants".into() };
-    socket.close(Some(frame)).await.unwrap();
+    socket.stream.close(Some(frame)).await.unwrap();
 }
 
 fn fix(number: u32) -> Fix {
     Fix { lat: f64::from(number) / 1000.0, lon: 8.0, t_ms: Some(number.into()), ..Fix::default() }
 }
 
+fn config(url: impl Into<String>, token: impl Into<TokenSource>, codec: DriveCodec) -> DriverConfig {
+    DriverConfig { codec, ..DriverConfig::new(url, token) }
+}
+
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
-#[tokio::test]
-async fn fixes_survive_lines_that_break() {
-    let (server, url) = Server::start("t").await;
-    let (driver, mut events) = Driver::connect(DriverConfig::new(url, "t")).unwrap();
+/// Every test in both codecs.
+macro_rules! conversations {
+    ($($test:ident),* $(,)?) => {
+        mod json {
+            $(#[tokio::test] async fn $test() { super::$test(wayfare_driver::DriveCodec::Json).await })*
+        }
+        mod proto {
+            $(#[tokio::test] async fn $test() { super::$test(wayfare_driver::DriveCodec::Proto).await })*
+        }
+    };
+}
+
+conversations!(
+    fixes_survive_lines_that_break,
+    a_refused_token_is_replaced_by_the_next,
+    a_replaced_driver_stays_away,
+    the_wanted_interval_is_passed_on,
+    closing_says_goodbye_and_gives_back_what_is_left,
+    a_full_queue_is_told_at_once,
+);
+
+async fn fixes_survive_lines_that_break(codec: DriveCodec) {
+    let (server, url) = Server::start("t", codec).await;
+    let (driver, mut events) = Driver::connect(config(url, "t", codec)).unwrap();
     let house = tokio::spawn(async move {
         let mut seen = BTreeMap::new();
         // Two lines break: one before anything is acked, one after a single ack.
@@ -166,16 +203,15 @@ async fn fixes_survive_lines_that_break() {
     assert_eq!(connected, 3);
 }
 
-#[tokio::test]
-async fn a_refused_token_is_replaced_by_the_next() {
-    let (server, url) = Server::start("t2").await;
+async fn a_refused_token_is_replaced_by_the_next(codec: DriveCodec) {
+    let (server, url) = Server::start("t2", codec).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let source = TokenSource::provider(move || {
         let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
         async move { Ok(format!("t{number}")) }
     });
-    let (driver, mut events) = Driver::connect(DriverConfig::new(url, source)).unwrap();
+    let (driver, mut events) = Driver::connect(config(url, source, codec)).unwrap();
     let _socket = within(server.accept()).await;
     assert!(matches!(within(events.recv()).await, Some(Event::Disconnected { .. })));
     assert!(matches!(within(events.recv()).await, Some(Event::Connected { .. })));
@@ -183,10 +219,9 @@ async fn a_refused_token_is_replaced_by_the_next() {
     drop(driver);
 }
 
-#[tokio::test]
-async fn a_replaced_driver_stays_away() {
-    let (server, url) = Server::start("t").await;
-    let (driver, mut events) = Driver::connect(DriverConfig::new(url, "t")).unwrap();
+async fn a_replaced_driver_stays_away(codec: DriveCodec) {
+    let (server, url) = Server::start("t", codec).await;
+    let (driver, mut events) = Driver::connect(config(url, "t", codec)).unwrap();
     driver.send(fix(1)).unwrap();
     let mut socket = within(server.accept()).await;
     read_fixes(&mut socket).await.unwrap();
@@ -204,10 +239,9 @@ async fn a_replaced_driver_stays_away() {
     assert_eq!(within(driver.close()).await, [fix(1)]);
 }
 
-#[tokio::test]
-async fn the_wanted_interval_is_passed_on() {
-    let (server, url) = Server::start("t").await;
-    let (driver, _events) = Driver::connect(DriverConfig::new(url, "t")).unwrap();
+async fn the_wanted_interval_is_passed_on(codec: DriveCodec) {
+    let (server, url) = Server::start("t", codec).await;
+    let (driver, _events) = Driver::connect(config(url, "t", codec)).unwrap();
     let mut interval = driver.interval();
     let mut socket = within(server.accept()).await;
     within(interval.wait_for(|ms| *ms == 3000)).await.unwrap();
@@ -215,21 +249,19 @@ async fn the_wanted_interval_is_passed_on() {
     within(interval.wait_for(|ms| *ms == 1000)).await.unwrap();
 }
 
-#[tokio::test]
-async fn closing_says_goodbye_and_gives_back_what_is_left() {
-    let (server, url) = Server::start("t").await;
-    let (driver, _events) = Driver::connect(DriverConfig::new(url, "t")).unwrap();
+async fn closing_says_goodbye_and_gives_back_what_is_left(codec: DriveCodec) {
+    let (server, url) = Server::start("t", codec).await;
+    let (driver, _events) = Driver::connect(config(url, "t", codec)).unwrap();
     driver.send(fix(1)).unwrap();
     let mut socket = within(server.accept()).await;
     read_fixes(&mut socket).await.unwrap();
-    let house = tokio::spawn(async move { socket.next().await });
+    let house = tokio::spawn(async move { socket.stream.next().await });
     assert_eq!(within(driver.close()).await, [fix(1)]);
     assert!(matches!(within(house).await.unwrap(), Some(Ok(Message::Close(_)))));
 }
 
-#[tokio::test]
-async fn a_full_queue_is_told_at_once() {
-    let config = DriverConfig { queue_max: 2, ..DriverConfig::new("http://127.0.0.1:9", "t") };
+async fn a_full_queue_is_told_at_once(codec: DriveCodec) {
+    let config = DriverConfig { queue_max: 2, ..config("http://127.0.0.1:9", "t", codec) };
     let (driver, _events) = Driver::connect(config).unwrap();
     driver.send(fix(1)).unwrap();
     driver.send(fix(2)).unwrap();

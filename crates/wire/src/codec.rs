@@ -11,3 +11,4 @@ mod proto;
 pub use decode::{Decoded, Malformed, fixes_from_json, from_driver, from_watcher};
 pub use drive::{DriveCodec, write_verdicts};
 pub use encode::Codec;
+pub use proto::round_e7;

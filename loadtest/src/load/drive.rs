@@ -53,6 +53,8 @@ pub struct DriveOptions {
 pub struct DriveReport {
     /// `quic`, `ws` or `http`.
     pub transport: &'static str,
+    /// `wayfare.drive.v1.proto` or `….json`; requests are JSON whatever it says.
+    pub codec: &'static str,
     /// Drivers.
     pub drivers: usize,
     /// Fixes in one message.
@@ -112,6 +114,7 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
     let (count, cpu_us) = (options.drivers.max(1) as f64, (to.cpu_us - from.cpu_us) as f64);
     Ok(DriveReport {
         transport: options.transport.way.name(),
+        codec: options.transport.codec.subprotocol(),
         drivers: options.drivers,
         batch: options.batch,
         bytes_per_driver: (settled.rss_bytes as f64 - before.rss_bytes as f64) / count,
@@ -155,7 +158,8 @@ async fn ride(number: usize, driver: Driver, batch: usize, acked: Rc<Cell<u64>>)
 
 impl fmt::Display for DriveReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{} drivers on {}, {} fixes per message", self.drivers, self.transport, self.batch)?;
+        let Self { drivers, transport, codec, batch, .. } = self;
+        writeln!(out, "{drivers} drivers on {transport} ({codec}), {batch} fixes per message")?;
         let memory = mib(self.bytes_per_driver.max(0.0) as u64 * self.drivers as u64);
         write!(
             out,

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::{Ack, Fixes, FromDriver, ToDriver};
 
 /// How the fake misbehaves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +77,7 @@ impl Fake {
         if !is_socket {
             return self.serve_http(stream).await;
         }
-        let mut path = String::new();
+        let (mut path, mut codec) = (String::new(), DriveCodec::default());
         // The shape of the callback is the library's.
         #[allow(clippy::result_large_err)]
         let accept = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
@@ -83,12 +85,13 @@ impl Fake {
             let bearer = request.headers()["authorization"].to_str().unwrap();
             path.push_str(bearer.strip_prefix("Bearer").unwrap());
             let protocol = request.headers()["sec-websocket-protocol"].clone();
+            codec = DriveCodec::of(protocol.to_str().unwrap()).unwrap_or_default();
             response.headers_mut().insert("sec-websocket-protocol", protocol);
             Ok(response)
         };
         let socket = tokio_tungstenite::accept_hdr_async(stream, accept).await.unwrap();
         match path.split_once(' ').unwrap() {
-            ("/v1/drive", token) => self.serve_driver(socket, token).await,
+            ("/v1/drive", token) => self.serve_driver(socket, codec, token).await,
             ("/v1/watch", "service") => self.serve_watcher(socket).await,
             other => panic!("{other:?}"),
         }
@@ -157,24 +160,30 @@ impl Fake {
         }
     }
 
-    async fn serve_driver(self, mut socket: WebSocketStream<TcpStream>, driver: &str) {
-        let welcome = json!({"type": "welcome", "version": 1, "driver": driver, "interval_ms": 200, "max_fixes": 100,
-            "max_unacked": 64, "heartbeat_ms": 20_000, "expires_at_ms": i64::MAX});
+    async fn serve_driver(self, mut socket: WebSocketStream<TcpStream>, codec: DriveCodec, driver: &str) {
+        let welcome = ToDriver::Welcome {
+            version: 1,
+            driver: driver.to_owned(),
+            interval_ms: 200,
+            max_fixes: 100,
+            max_unacked: 64,
+            heartbeat_ms: 20_000,
+            expires_at_ms: i64::MAX,
+        };
         let (mut messages, mut oldest, mut owed) = (0, i64::MAX, Vec::new());
-        while let Some(Ok(Message::Text(text))) = socket.next().await {
-            let message: Value = serde_json::from_str(&text).unwrap();
-            if message["type"] == "hello" {
-                socket.send(Message::text(welcome.to_string())).await.unwrap();
+        while let Some(Ok(frame @ (Message::Text(_) | Message::Binary(_)))) = socket.next().await {
+            let (message, _) = codec.read(&frame.into_data()).unwrap();
+            let FromDriver::Fixes(Fixes { seq, fixes, .. }) = message else {
+                socket.send(framed(codec, &welcome)).await.unwrap();
                 continue;
-            }
+            };
             messages += 1;
             if messages == self.faults.cut_after {
                 return;
             }
-            let fixes = message["fixes"].as_array().unwrap();
-            for fix in fixes {
+            for fix in &fixes {
                 oldest -= 1;
-                let mut position = fix.clone();
+                let mut position = serde_json::to_value(fix).unwrap();
                 if self.faults.backwards {
                     position["t_ms"] = oldest.into();
                 }
@@ -187,11 +196,8 @@ impl Fake {
                     }
                 }
             }
-            let verdicts = vec!["accepted"; fixes.len()];
-            let (seq, verdicts) = (&message["seq"], json!(verdicts));
-            // As the real server writes it: the type first.
-            let ack = format!(r#"{{"type":"ack","seq":{seq},"verdicts":{verdicts}}}"#);
-            owed.push(ack);
+            let verdicts = vec!["accepted".to_owned(); fixes.len()];
+            owed.push(ToDriver::Ack(Ack { seq, verdicts, details: Vec::new() }));
             if owed.len() < self.faults.acks_owed {
                 continue;
             }
@@ -200,7 +206,7 @@ impl Fake {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             for ack in owed.drain(..) {
-                if socket.send(Message::text(ack)).await.is_err() {
+                if socket.send(framed(codec, &ack)).await.is_err() {
                     return;
                 }
             }
@@ -235,6 +241,16 @@ impl Fake {
             }
         }
         sending.abort();
+    }
+}
+
+/// A message to a driver as a WebSocket carries it.
+fn framed(codec: DriveCodec, message: &ToDriver) -> Message {
+    let mut bytes = Vec::new();
+    codec.write(&mut bytes, message);
+    match codec {
+        DriveCodec::Json => Message::text(String::from_utf8(bytes).unwrap()),
+        DriveCodec::Proto => Message::binary(bytes),
     }
 }
 

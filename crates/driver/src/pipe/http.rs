@@ -12,11 +12,12 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use wayfare_wire::ErrorCode;
+use wayfare_wire::messages::drive::{Fixes, FixesReply, FromDriver, Phone, ToDriver};
+use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::Heard;
 use crate::config::BadUrl;
@@ -30,7 +31,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// What an app on HTTP keeps to, as there is no `welcome`: the limits of `PROTOCOL.md`, one message at a time, and no heartbeats.
-const WELCOME: &str = r#"{"type":"welcome","version":1,"driver":"","interval_ms":15000,"max_fixes":100,"max_unacked":1,"heartbeat_ms":3600000,"expires_at_ms":9223372036854775807}"#;
+fn welcome() -> ToDriver {
+    ToDriver::Welcome {
+        version: 1,
+        driver: String::new(),
+        interval_ms: 15_000,
+        max_fixes: 100,
+        max_unacked: 1,
+        heartbeat_ms: 3_600_000,
+        expires_at_ms: i64::MAX,
+    }
+}
 
 /// A server and how to reach it.
 #[derive(Clone)]
@@ -69,7 +80,7 @@ impl Target {
             token: token.to_owned(),
             session,
             sender: None,
-            heard: VecDeque::from([WELCOME.to_owned()]),
+            heard: VecDeque::from([welcome()]),
             answered: false,
         }
     }
@@ -100,7 +111,7 @@ pub(crate) struct Line {
     token: String,
     session: u64,
     sender: Option<SendRequest<Full<Bytes>>>,
-    heard: VecDeque<String>,
+    heard: VecDeque<ToDriver>,
     answered: bool,
 }
 
@@ -111,108 +122,91 @@ impl Line {
     }
 
     /// `hello` has nothing to tell that a request does not; a new token goes into the next request; what the phone says of itself is one.
-    pub(crate) async fn control(&mut self, text: String) -> Result<(), Ended> {
-        let message: Value = serde_json::from_str(&text).unwrap_or_default();
-        match (message["type"].as_str(), message["token"].as_str()) {
-            (Some("auth"), Some(token)) => {
-                self.token = token.to_owned();
-                self.heard.push_back(WELCOME.to_owned());
+    pub(crate) async fn control(&mut self, message: &FromDriver) -> Result<(), Ended> {
+        match message {
+            FromDriver::Auth { token } => {
+                self.token.clone_from(token);
+                self.heard.push_back(welcome());
                 Ok(())
             }
-            (Some("phone"), _) => self.phone(text.into()).await,
-            (Some(kind @ ("accept" | "decline" | "status")), _) => self.word(kind, message.clone()).await,
-            _ => Ok(()),
+            FromDriver::Phone(phone) => self.phone(phone).await,
+            FromDriver::Accept { trip, .. } => self.word(message, trip, "accept", "accept").await,
+            FromDriver::Decline { trip, .. } => self.word(message, trip, "decline", "decline").await,
+            FromDriver::Status { trip, phase, .. } => self.word(message, trip, "status", phase).await,
+            FromDriver::Hello { .. } | FromDriver::Ping | FromDriver::Fixes(_) => Ok(()),
         }
     }
 
     /// What is said about a trip is a call of the API. What it refuses is refused for good; what else goes wrong is said again.
-    async fn word(&mut self, kind: &str, mut body: Value) -> Result<(), Ended> {
-        let trip = body["trip"].as_str().unwrap_or_default().to_owned();
-        let said = body["phase"].as_str().unwrap_or(kind).to_owned();
+    async fn word(&mut self, message: &FromDriver, trip: &str, call: &str, said: &str) -> Result<(), Ended> {
+        let mut body = serde_json::to_value(message).map_err(failed)?;
         if let Some(members) = body.as_object_mut() {
             members.retain(|name, _| !matches!(name.as_str(), "type" | "trip"));
         }
-        let path = format!("/v1/trips/{trip}/{kind}");
-        let answer = Box::pin(self.post(&path, body.to_string().into()));
-        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
-        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
-        body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?;
+        let path = format!("/v1/trips/{trip}/{call}");
+        let (status, retry_after, _) = self.ask(&path, body.to_string().into()).await?;
         let heard = match status {
-            200..300 => json!({ "type": "noted", "trip": trip, "said": said }),
+            200..300 => ToDriver::Noted { trip: trip.to_owned(), said: said.to_owned() },
             400 | 404 | 409 | 410 | 422 => {
                 let message = format!("refused with status {status}");
-                json!({ "type": "error", "code": "not_found", "message": message, "retry": false, "field": "trip" })
+                ToDriver::Error(ErrorBody::new(ErrorCode::NotFound, message).field("trip"))
             }
-            _ => {
-                let reason = format!("refused with status {status}");
-                return Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() });
-            }
+            _ => return Err(refused(status, retry_after)),
         };
-        self.heard.push_back(heard.to_string());
+        self.heard.push_back(heard);
         Ok(())
     }
 
     /// Whatever the answer is: a message of fixes will hear it too, and can do something about it.
-    async fn phone(&mut self, body: Bytes) -> Result<(), Ended> {
-        let answer = Box::pin(self.post("/v1/phone", body));
-        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
-        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
-        body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?;
-        Ok(())
+    async fn phone(&mut self, phone: &Phone) -> Result<(), Ended> {
+        let body = serde_json::to_vec(phone).map_err(failed)?;
+        self.ask("/v1/phone", body.into()).await.map(drop)
     }
 
     /// Posts the message and keeps what the answer says.
-    pub(crate) async fn fixes(&mut self, text: &str) -> Result<(), Ended> {
-        // Its first member is the tag, which a request has no use for.
-        let rest = text.strip_prefix(r#"{"type":"fixes","#).ok_or_else(|| failed("not a message of fixes"))?;
-        let body = Bytes::from(format!(r#"{{"session":"{:x}",{rest}"#, self.session));
-        let seq = serde_json::from_str::<Value>(text).map_or(0, |message| message["seq"].as_u64().unwrap_or(0));
-        let answer = Box::pin(self.post("/v1/fixes", body));
-        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
-        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
-        let body = body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?.to_bytes();
-        let answer = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    pub(crate) async fn fixes(&mut self, message: &FromDriver) -> Result<(), Ended> {
+        let FromDriver::Fixes(fixes) = message else { return Err(failed("not a message of fixes")) };
+        let request = Fixes { session: Some(format!("{:x}", self.session)), ..fixes.clone() };
+        let body = serde_json::to_vec(&request).map_err(failed)?;
+        let (status, retry_after, answer) = self.ask("/v1/fixes", body.into()).await?;
         match status {
-            200 => self.keep(answer, seq),
+            200 => self.keep(&answer, fixes.seq),
             401 | 403 | 404 => {
+                let answer = serde_json::from_slice::<Value>(&answer).unwrap_or_default();
                 let reason = answer["message"].as_str().unwrap_or("refused").to_owned();
                 // A driver that the server does not know, and one whose token it does not take, need the same: another token.
                 let code = answer["code"].as_str();
                 let status = if code == Some("not_found") { 401 } else { status };
                 Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() })
             }
-            _ => self.refused(status, answer, retry_after),
+            _ => {
+                let error = serde_json::from_slice::<ErrorBody>(&answer).map_err(|_| refused(status, retry_after))?;
+                self.answered = true;
+                self.heard.push_back(ToDriver::Error(error));
+                Ok(())
+            }
         }
     }
 
     /// An answer as the messages `ack` and `config`.
-    fn keep(&mut self, mut answer: Value, seq: u64) -> Result<(), Ended> {
-        let interval_ms = answer["interval_ms"].as_u64();
+    fn keep(&mut self, answer: &[u8], seq: u64) -> Result<(), Ended> {
+        let reply = serde_json::from_slice::<FixesReply>(answer).ok().filter(|reply| reply.ack.seq == seq);
         // What answers 200 without our number is a portal that wants to be logged in to.
-        if answer["seq"].as_u64() != Some(seq) || !answer["verdicts"].is_array() {
-            return Err(failed("something that is not the server has answered"));
-        }
+        let reply = reply.ok_or_else(|| failed("something that is not the server has answered"))?;
         self.answered = true;
-        answer["type"] = "ack".into();
-        self.heard.push_back(answer.to_string());
-        if let Some(interval_ms) = interval_ms {
-            self.heard.push_back(json!({ "type": "config", "interval_ms": interval_ms }).to_string());
-        }
+        self.heard.push_back(ToDriver::Ack(reply.ack));
+        self.heard.push_back(ToDriver::Config { interval_ms: reply.interval_ms });
         Ok(())
     }
 
-    /// An answer as the message `error`.
-    fn refused(&mut self, status: u16, mut answer: Value, retry_after: Option<Duration>) -> Result<(), Ended> {
-        if serde_json::from_value::<ErrorCode>(answer["code"].clone()).is_err() {
-            let reason = format!("refused with status {status}");
-            return Err(Ended { status: Some(status), retry_after, reason, ..Ended::default() });
-        }
-        self.answered = true;
-        answer["type"] = "error".into();
-        self.heard.push_back(answer.to_string());
-        Ok(())
+    /// Posts, and gives status, `Retry-After` and the whole answer.
+    async fn ask(&mut self, path: &str, body: Bytes) -> Result<(u16, Option<Duration>, Bytes), Ended> {
+        let answer = Box::pin(self.post(path, body));
+        let response = timeout(ANSWER_WITHIN, answer).await.map_err(|_| failed("no answer in time"))??;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect()).await;
+        let body = body.map_err(|_| failed("the answer did not end in time"))?.map_err(failed)?.to_bytes();
+        Ok((status, retry_after, body))
     }
 
     async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>, Ended> {
@@ -238,7 +232,7 @@ impl Line {
     /// What the last answer said; then nothing, until the next request.
     pub(crate) async fn next(&mut self) -> Result<Heard, Ended> {
         match self.heard.pop_front() {
-            Some(text) => Ok(Heard::Text(text)),
+            Some(message) => Ok(Heard::Message(message)),
             None => std::future::pending().await,
         }
     }
@@ -247,6 +241,10 @@ impl Line {
 fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+fn refused(status: u16, retry_after: Option<Duration>) -> Ended {
+    Ended { status: Some(status), retry_after, ..failed(format!("refused with status {status}")) }
 }
 
 fn failed(reason: impl ToString) -> Ended {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use tokio::time::timeout;
+use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::frame::{self, Frames};
-use wayfare_wire::{CloseCode, DRIVE_JSON_V1, DRIVE_QUIC_V1};
+use wayfare_wire::messages::drive::FromDriver;
+use wayfare_wire::{CloseCode, DRIVE_QUIC_V1};
 
-use super::Heard;
+use super::{Heard, written};
 use crate::core::Ended;
 use crate::trust::{BadTrust, Trust};
 
@@ -35,12 +37,13 @@ pub(crate) struct Dialer {
     /// `host:port`.
     address: String,
     host: String,
+    codec: DriveCodec,
     config: ClientConfig,
     endpoint: Mutex<Option<Endpoint>>,
 }
 
 impl Dialer {
-    pub(crate) fn new(address: &str, trust: &Trust) -> Result<Self, BadTrust> {
+    pub(crate) fn new(address: &str, trust: &Trust, codec: DriveCodec) -> Result<Self, BadTrust> {
         let wrong = || BadTrust(format!("{address:?} is not a host and a port"));
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
         port.parse::<u16>().map_err(|_| wrong())?;
@@ -49,7 +52,7 @@ impl Dialer {
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| BadTrust(error.to_string()))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::new(transport()));
-        Ok(Self { address: address.to_owned(), host, config, endpoint: Mutex::default() })
+        Ok(Self { address: address.to_owned(), host, codec, config, endpoint: Mutex::default() })
     }
 
     /// Shakes hands and opens the control stream.
@@ -61,9 +64,9 @@ impl Dialer {
             let connecting = endpoint.connect_with(self.config.clone(), address, &self.host).map_err(failed)?;
             let connection = connecting.await.map_err(|error| over(&error))?;
             let (send, recv) = connection.open_bi().await.map_err(|error| over(&error))?;
-            let (frames, heard) = (Frames::default(), VecDeque::new());
-            let mut line = Line { endpoint, connection, send, recv, frames, heard };
-            line.control(DRIVE_JSON_V1).await?;
+            let (codec, frames, heard) = (self.codec, Frames::default(), VecDeque::new());
+            let mut line = Line { endpoint, connection, send, recv, codec, frames, heard };
+            line.frame(codec.subprotocol().as_bytes()).await?;
             Ok(line)
         };
         timeout(CONNECT_WITHIN, Box::pin(opening)).await.unwrap_or_else(|_| Err(failed("no answer on UDP in time")))
@@ -108,14 +111,19 @@ pub(crate) struct Line {
     connection: Connection,
     send: SendStream,
     recv: RecvStream,
+    codec: DriveCodec,
     frames: Frames,
-    heard: VecDeque<String>,
+    heard: VecDeque<Heard>,
 }
 
 impl Line {
-    pub(crate) async fn control(&mut self, text: &str) -> Result<(), Ended> {
-        let mut bytes = Vec::with_capacity(text.len() + 4);
-        frame::write(&mut bytes, text.as_bytes());
+    pub(crate) async fn control(&mut self, message: &FromDriver) -> Result<(), Ended> {
+        self.frame(&written(self.codec, message)).await
+    }
+
+    async fn frame(&mut self, message: &[u8]) -> Result<(), Ended> {
+        let mut bytes = Vec::with_capacity(message.len() + 4);
+        frame::write(&mut bytes, message);
         match timeout(WRITE_WITHIN, self.send.write_all(&bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(self.ended().await),
@@ -123,11 +131,11 @@ impl Line {
         }
     }
 
-    pub(crate) async fn fixes(&mut self, text: &str) -> Result<(), Ended> {
-        let connection = &self.connection;
+    pub(crate) async fn fixes(&mut self, message: &FromDriver) -> Result<(), Ended> {
+        let (connection, message) = (&self.connection, written(self.codec, message));
         let writing = async {
             let mut stream = connection.open_uni().await.ok()?;
-            stream.write_all(text.as_bytes()).await.ok()?;
+            stream.write_all(&message).await.ok()?;
             stream.finish().ok()
         };
         match timeout(WRITE_WITHIN, writing).await {
@@ -139,12 +147,12 @@ impl Line {
 
     pub(crate) async fn next(&mut self) -> Result<Heard, Ended> {
         loop {
-            if let Some(text) = self.heard.pop_front() {
-                return Ok(Heard::Text(text));
+            if let Some(heard) = self.heard.pop_front() {
+                return Ok(heard);
             }
             let Ok(Some(piece)) = self.recv.read_chunk(PIECE, true).await else { return Err(self.ended().await) };
-            let heard = &mut self.heard;
-            let mut keep = |message: &[u8]| heard.push_back(String::from_utf8_lossy(message).into_owned());
+            let (codec, heard) = (self.codec, &mut self.heard);
+            let mut keep = |message: &[u8]| heard.push_back(Heard::read(codec, message));
             self.frames.feed(&piece.bytes, &mut keep).map_err(failed)?;
         }
     }

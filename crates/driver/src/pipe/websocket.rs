@@ -12,12 +12,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
-use wayfare_wire::{DRIVE_JSON_V1, ErrorBody};
+use wayfare_wire::ErrorBody;
+use wayfare_wire::codec::DriveCodec;
+use wayfare_wire::messages::drive::FromDriver;
 
-use super::Heard;
+use super::{Heard, written};
 use crate::core::Ended;
 
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// An open socket.
+pub(crate) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    codec: DriveCodec,
+}
 
 /// A phone in a lift would otherwise wait for minutes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
@@ -28,11 +34,16 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Opens a socket; the reason of a failure is put the way the core wants it.
-pub(crate) async fn open(url: &str, token: &str, tls: &Arc<rustls::ClientConfig>) -> Result<Socket, Ended> {
+pub(crate) async fn open(
+    url: &str,
+    token: &str,
+    codec: DriveCodec,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<Socket, Ended> {
     let failed = |reason: String| Ended { reason, ..Ended::default() };
     let mut request = url.into_client_request().map_err(|error| failed(error.to_string()))?;
     let headers = request.headers_mut();
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(DRIVE_JSON_V1));
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(codec.subprotocol()));
     let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
     let bearer = bearer.map_err(|_| Ended {
         // As good as a token that the server does not take.
@@ -44,7 +55,7 @@ pub(crate) async fn open(url: &str, token: &str, tls: &Arc<rustls::ClientConfig>
     let connector = Connector::Rustls(Arc::clone(tls));
     let connecting = Box::pin(connect_async_tls_with_config(request, Some(small()), true, Some(connector)));
     match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Ok((stream, _))) => Ok(Socket { stream, codec }),
         Ok(Err(error)) => Err(refused(&error)),
         Err(_) => Err(failed("no answer to the handshake in time".into())),
     }
@@ -74,34 +85,43 @@ fn refused(error: &Error) -> Ended {
     ended
 }
 
-/// Writes a message.
-pub(crate) async fn write(socket: &mut Socket, text: String) -> Result<(), Ended> {
-    match tokio::time::timeout(WRITE_WITHIN, socket.send(Message::text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(broken(&error)),
-        Err(_) => Err(Ended { reason: "the line took nothing for too long".into(), ..Ended::default() }),
-    }
-}
-
-/// Reads a frame.
-pub(crate) async fn next(socket: &mut Socket) -> Result<Heard, Ended> {
-    match socket.next().await {
-        Some(Ok(Message::Text(text))) => Ok(Heard::Text(text.to_string())),
-        Some(Ok(Message::Close(frame))) => {
-            let code = frame.as_ref().map(|frame| u16::from(frame.code));
-            let reason = frame.as_ref().map(|frame| frame.reason.to_string());
-            Err(Ended { code, reason: reason.unwrap_or_default(), ..Ended::default() })
+impl Socket {
+    /// Writes a message.
+    pub(crate) async fn write(&mut self, message: &FromDriver) -> Result<(), Ended> {
+        let bytes = written(self.codec, message);
+        let frame = match self.codec {
+            // Our own JSON is UTF-8.
+            DriveCodec::Json => Message::text(String::from_utf8_lossy(&bytes).into_owned()),
+            DriveCodec::Proto => Message::binary(bytes),
+        };
+        match tokio::time::timeout(WRITE_WITHIN, self.stream.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => Err(Ended { reason: "the line took nothing for too long".into(), ..Ended::default() }),
         }
-        Some(Ok(_)) => Ok(Heard::Sign),
-        Some(Err(error)) => Err(broken(&error)),
-        None => Err(Ended { reason: "the server closed".into(), ..Ended::default() }),
     }
-}
 
-/// The closing handshake.
-pub(crate) async fn goodbye(socket: &mut Socket) {
-    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = tokio::time::timeout(CLOSE_WITHIN, socket.close(Some(frame))).await;
+    /// Reads a frame.
+    pub(crate) async fn next(&mut self) -> Result<Heard, Ended> {
+        match self.stream.next().await {
+            Some(Ok(Message::Text(text))) => Ok(Heard::read(self.codec, text.as_bytes())),
+            Some(Ok(Message::Binary(bytes))) => Ok(Heard::read(self.codec, &bytes)),
+            Some(Ok(Message::Close(frame))) => {
+                let code = frame.as_ref().map(|frame| u16::from(frame.code));
+                let reason = frame.as_ref().map(|frame| frame.reason.to_string());
+                Err(Ended { code, reason: reason.unwrap_or_default(), ..Ended::default() })
+            }
+            Some(Ok(_)) => Ok(Heard::Sign),
+            Some(Err(error)) => Err(broken(&error)),
+            None => Err(Ended { reason: "the server closed".into(), ..Ended::default() }),
+        }
+    }
+
+    /// The closing handshake.
+    pub(crate) async fn goodbye(&mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.stream.close(Some(frame))).await;
+    }
 }
 
 /// How a broken connection is reported.

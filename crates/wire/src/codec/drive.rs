@@ -130,6 +130,7 @@ mod tests {
     use wayfare_engine::{Invalid, Reason};
 
     use super::*;
+    use crate::codec::round_e7;
     use crate::messages::Bye;
     use crate::messages::drive::{Ack, Delivery, DeliveryStop, Detail, Fix, Fixes, Phone};
     use crate::{ErrorBody, ErrorCode};
@@ -222,6 +223,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_off_the_globe_stays_off_it() {
+        for (lat, lon) in
+            [(f64::NAN, 8.0), (41.0, f64::NAN), (f64::INFINITY, 8.0), (41.0, 1e9), (-91.0, 8.0), (41.0, -180.5)]
+        {
+            let fix = Fix { lat, lon, ..Fix::default() };
+            let mut bytes = Vec::new();
+            let message = Fixes { session: None, seq: 1, sent_ms: None, fixes: vec![fix] };
+            DriveCodec::Proto.write_from_driver(&mut bytes, &FromDriver::Fixes(message));
+            let (FromDriver::Fixes(read), _) = DriveCodec::Proto.read(&bytes).unwrap() else {
+                panic!("other than fixes")
+            };
+            let read = read.fixes[0];
+            assert!(read.lat.abs() > 90.0 || read.lon.abs() > 180.0, "{lat}, {lon} became {}, {}", read.lat, read.lon);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_answered(bytes: Vec<u8>) {
@@ -238,6 +256,8 @@ mod tests {
             let (FromDriver::Fixes(read), _) = DriveCodec::Proto.read(&bytes).unwrap() else { panic!("other than fixes") };
             let fix = read.fixes[0];
             prop_assert!((fix.lat - lat).abs() <= 5.1e-8 && (fix.lon - lon).abs() <= 5.1e-8);
+            prop_assert_eq!((fix.lat, fix.lon), (round_e7(lat), round_e7(lon)));
+            prop_assert_eq!((fix.lat, fix.lon), (round_e7(fix.lat), round_e7(fix.lon)));
             prop_assert_eq!((read.seq, fix.t_ms, fix.speed_mps.map(f32::to_bits)), (seq, t_ms, speed_mps.map(f32::to_bits)));
         }
     }
