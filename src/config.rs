@@ -353,7 +353,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "ingest.unflushed_mib_max",
         "Judged fixes that wait for the disk, MiB; beyond it fixes are refused for a while. 1 to 4096.",
     ),
-    ("ingest.heartbeat_s", "Something is sent to every driver at least this often, seconds. 1 to 300."),
+    (
+        "ingest.heartbeat_s",
+        "Something is sent to every driver with a live trip at least this often, seconds; without one, on a WebSocket, half as often. 1 to 300.",
+    ),
     ("ingest.auth_timeout_s", "A driver's hello must arrive within this time, seconds. 1 to 60."),
     ("ingest.slow_timeout_s", "A driver's socket that takes nothing for this long is cut, seconds. 1 to 300."),
     ("ingest.messages_per_second", "Messages of one driver, sustained. 0.1 to 1000000."),

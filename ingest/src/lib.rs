@@ -50,7 +50,7 @@ pub struct IngestConfig {
     pub flush_interval: Duration,
     /// Most bytes of judged fixes that wait for the disk; beyond it fixes are refused unjudged.
     pub unflushed_bytes_max: usize,
-    /// Something is sent to every driver at least this often.
+    /// Something is sent to every driver at least this often; without a live trip half as often (`shard/pulse.rs`).
     pub heartbeat: Duration,
     /// `hello` with a token must arrive within this time.
     pub auth_timeout: Duration,

@@ -14,6 +14,7 @@ mod fixes;
 mod line;
 mod map;
 mod phone;
+mod pulse;
 mod quic_line;
 mod quic_task;
 mod recall;

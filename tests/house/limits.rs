@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::drive::{App, DRIVE, Outbox};
 use crate::harness::{House, SOON, now_ms, until, within};
+use crate::quic_app::{QUIC, QuicApp};
 use crate::raw::{self, Raw};
 use crate::rest::{Driver, Trip};
 use crate::ride::{Ride, fixes, near_pickup};
@@ -424,6 +425,7 @@ async fn a_second_house_on_the_same_port_says_so() {
 async fn a_line_is_kept_warm_and_one_that_says_nothing_is_taken_for_dead() {
     let house = House::start_with(&[("INGEST_HEARTBEAT_S", "1"), ("FANOUT_HEARTBEAT_S", "1")]).await;
     let driver = house.driver("Ana").await;
+    house.trip(Some(&driver), None).await;
     let topic = format!("driver:{}", driver.id);
     let hello = raw::text(r#"{"type":"hello","session":"1"}"#);
     let subscribe = raw::text(&json!({ "type": "subscribe", "topics": [{ "topic": topic }] }).to_string());
@@ -469,6 +471,52 @@ async fn a_line_is_kept_warm_and_one_that_says_nothing_is_taken_for_dead() {
     app.raw(r#"{"type":"ping"}"#).await;
     app.said("pong").await;
     stream.until("the stream lives", |memory| !memory.state(&topic).is_null()).await;
+    house.assert_clean_log();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_trip_the_line_is_kept_warm_half_as_often_and_both_ends_know() {
+    let house = House::start_with(&[&QUIC[..], &[("INGEST_HEARTBEAT_S", "2")]].concat()).await;
+    let driver = house.driver("Ana").await;
+    // Answers nothing, not even pings.
+    let mut deaf = Raw::websocket(&house, "/v1/drive", DRIVE, Some(&driver.token)).await;
+    deaf.send(&raw::text(r#"{"type":"hello","session":"1"}"#)).await;
+    let mut heard = async |kind: &str| {
+        loop {
+            let (opcode, payload) = within(SOON, kind, deaf.frame()).await.expect("the line is open");
+            if opcode == 8 {
+                return json!({ "type": "close", "code": u16::from_be_bytes([payload[0], payload[1]]) });
+            }
+            if opcode == 1 {
+                let message: Value = serde_json::from_slice(&payload).unwrap();
+                if message["type"] == kind {
+                    return message;
+                }
+            }
+        }
+    };
+    assert_eq!(heard("welcome").await["heartbeat_ms"], 4000);
+    heard("heartbeat").await;
+    // Silent for longer than a driver with a trip may be, and not for as long as one without.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let trip = house.trip(Some(&driver), None).await;
+    assert_eq!(heard("config").await["heartbeat_ms"], 2000);
+    // It counts from here on: a heartbeat before the end.
+    assert_eq!(heard("heartbeat").await["type"], "heartbeat");
+    assert_eq!(heard("nothing more").await["code"], 4002);
+    let mut app = App::open(&house, &driver).await;
+    house.post(&format!("/v1/trips/{}/cancel", trip.id), json!({})).await;
+    let heartbeat_ms = loop {
+        // Another rate is told in the same message, or in one of its own.
+        if let told @ Value::Number(_) = &app.said("config").await["heartbeat_ms"] {
+            break told.clone();
+        }
+    };
+    assert_eq!(heartbeat_ms, 4000);
+    let mut quic = QuicApp::silent(house.quic_port, &house.fingerprint, Outbox::new("2")).await.unwrap();
+    quic.control(DRIVE.as_bytes()).await;
+    quic.control(json!({ "type": "hello", "token": driver.token, "session": "2" }).to_string().as_bytes()).await;
+    assert_eq!(quic.said("welcome").await["heartbeat_ms"], 2000, "UDP is forgotten sooner");
     house.assert_clean_log();
 }
 

@@ -228,7 +228,7 @@ impl Core {
         match message {
             ToDriver::Welcome { driver, interval_ms, max_fixes, max_unacked, heartbeat_ms, expires_at_ms, .. } => {
                 self.outbox.limit(max_fixes as usize, max_unacked as usize);
-                self.silence_max = Duration::from_millis(heartbeat_ms.into()).mul_f64(HEARTBEATS);
+                self.silence_max = silence_max(heartbeat_ms);
                 (self.interval_ms, self.heard) = (interval_ms, now);
                 self.renew_at = renewal(now, expires_at_ms.saturating_sub(wall_ms));
                 // A later welcome answers a renewal.
@@ -247,7 +247,10 @@ impl Core {
                     }));
                 }
             }
-            ToDriver::Config { interval_ms } => self.interval_ms = interval_ms,
+            ToDriver::Config { interval_ms, heartbeat_ms } => {
+                self.interval_ms = interval_ms;
+                self.silence_max = heartbeat_ms.map_or(self.silence_max, silence_max);
+            }
             ToDriver::Error(error) => self.on_error(error, now),
             ToDriver::Bye(bye) => self.bye = Some(bye),
             ToDriver::NewDeliveryAssigned(delivery) => self.events.push_back(Event::Delivery(delivery)),
@@ -388,6 +391,10 @@ impl Core {
 /// Errors that answer a `fixes` message which will never be taken. They do not name it: see [`Outbox::be_careful`].
 fn blames_a_message(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Malformed | ErrorCode::TooMany | ErrorCode::TooLarge | ErrorCode::Invalid)
+}
+
+fn silence_max(heartbeat_ms: u32) -> Duration {
+    Duration::from_millis(heartbeat_ms.into()).mul_f64(HEARTBEATS)
 }
 
 fn renewal(now: Instant, left_ms: i64) -> Option<Instant> {

@@ -245,7 +245,7 @@ async fn the_wanted_interval_is_passed_on(codec: DriveCodec) {
     let mut interval = driver.interval();
     let mut socket = within(server.accept()).await;
     within(interval.wait_for(|ms| *ms == 3000)).await.unwrap();
-    write(&mut socket, &ToDriver::Config { interval_ms: 1000 }).await;
+    write(&mut socket, &ToDriver::Config { interval_ms: 1000, heartbeat_ms: None }).await;
     within(interval.wait_for(|ms| *ms == 1000)).await.unwrap();
 }
 

@@ -115,6 +115,12 @@ impl Rate {
         Self { asked_ms: interval_ms, slower_since: None }
     }
 
+    /// What the phone was asked for last, in ms.
+    #[must_use]
+    pub const fn asked_ms(&self) -> u32 {
+        self.asked_ms
+    }
+
     /// What to ask for now that `wanted_ms` is wanted, if it is another interval than was asked for last: a shorter one at once, a longer
     /// one when something longer has been wanted for a while: 5 s on a connection, 15 s for those who hear of it in an answer.
     pub fn settle(&mut self, now: Millis, wanted_ms: u32, reach: Reach) -> Option<u32> {

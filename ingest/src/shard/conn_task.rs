@@ -234,9 +234,9 @@ impl State {
     }
 
     fn welcome(&mut self, id: ConnId) {
-        let (heartbeat_ms, fixes_max) =
-            (self.house.config.heartbeat.as_millis() as u32, self.house.config.fixes_max as u32);
+        let fixes_max = self.house.config.fixes_max as u32;
         let Some(driver) = self.conn(id).map(|conn| conn.driver) else { return };
+        self.new_heartbeat_s(driver, id);
         let interval_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id) else { return };
         conn.rate = Rate::told(interval_ms);
@@ -246,7 +246,7 @@ impl State {
             interval_ms,
             max_fixes: fixes_max,
             max_unacked: UNACKED_MAX,
-            heartbeat_ms,
+            heartbeat_ms: conn.heartbeat_s * 1000,
             expires_at_ms: conn.claims.connection_ends_ms(),
         };
         self.say(id, &message);

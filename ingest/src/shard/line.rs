@@ -66,6 +66,13 @@ impl Line {
         }
     }
 
+    /// As if something had been heard just now. QUIC looks to that by itself.
+    pub fn heard_anew(&mut self, now_s: u32) {
+        if let Self::WebSocket(link) = self {
+            link.heard_s = now_s;
+        }
+    }
+
     /// Looks at the clocks.
     pub fn health(&mut self, limits: &LinkLimits, now_s: u32) -> Health {
         match self {

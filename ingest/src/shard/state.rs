@@ -46,6 +46,8 @@ pub struct Conn {
     pub malformed_in_row: u8,
     /// The rate last asked of the app.
     pub rate: Rate,
+    /// Something is sent at least this often, as was told last.
+    pub heartbeat_s: u32,
     /// Deliveries that were told here.
     pub told: Told,
     /// Acks about to be written.
@@ -166,6 +168,7 @@ impl State {
             opened_s,
             malformed_in_row: 0,
             rate: Rate::default(),
+            heartbeat_s: self.link_limits.heartbeat_s,
             told: Told::new(),
             acks: Gathered::default(),
         });
@@ -264,7 +267,8 @@ impl State {
             } else if self.house.verifier.is_revoked(&conn.claims) {
                 Some(CloseCode::Revoked)
             } else {
-                match conn.line.health(&self.link_limits, now_s) {
+                let limits = LinkLimits { heartbeat_s: conn.heartbeat_s, ..self.link_limits };
+                match conn.line.health(&limits, now_s) {
                     Health::Well => None,
                     Health::Quiet => {
                         beats.push(id);

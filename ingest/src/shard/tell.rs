@@ -151,13 +151,17 @@ impl State {
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
     }
 
-    /// Asks the app for another rate if another is wanted now.
+    /// Asks the app for another rate if another is wanted now, and tells it of another heartbeat.
     pub fn ask_rate(&mut self, driver: DriverId) {
         let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };
         let wanted_ms = self.wanted_interval_ms(driver, Reach::Pushed);
         let Some(conn) = self.conn(id).filter(|conn| conn.session.is_some()) else { return };
-        if let Some(interval_ms) = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms, Reach::Pushed) {
-            self.say(id, &ToDriver::Config { interval_ms });
+        let new_rate = conn.rate.settle(Millis(wayfare_bus::now_ms()), wanted_ms, Reach::Pushed);
+        let interval_ms = conn.rate.asked_ms();
+        let heartbeat_s = self.new_heartbeat_s(driver, id);
+        if new_rate.is_some() || heartbeat_s.is_some() {
+            let heartbeat_ms = heartbeat_s.map(|seconds| seconds * 1000);
+            self.say(id, &ToDriver::Config { interval_ms, heartbeat_ms });
         }
     }
 

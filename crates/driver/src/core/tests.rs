@@ -233,6 +233,23 @@ fn silence_is_noticed_and_any_frame_breaks_it() {
 }
 
 #[test]
+fn another_heartbeat_is_another_silence() {
+    let mut phone = Phone::up(1, 10);
+    let quiet_for = |phone: &mut Phone, ms: u64| {
+        phone.pass(ms - 1);
+        assert_eq!(phone.core.must_hang_up(phone.now), None);
+        phone.pass(1);
+        assert!(phone.core.must_hang_up(phone.now).is_some());
+    };
+    phone.hear(r#"{"type":"config","interval_ms":1000,"heartbeat_ms":40000}"#);
+    quiet_for(&mut phone, 100_000);
+    phone.hear(r#"{"type":"config","interval_ms":2000}"#);
+    quiet_for(&mut phone, 100_000);
+    phone.hear(r#"{"type":"config","interval_ms":2000,"heartbeat_ms":20000}"#);
+    quiet_for(&mut phone, 50_000);
+}
+
+#[test]
 fn a_welcome_that_does_not_come_is_not_awaited_for_ever() {
     let mut phone = Phone::new(1);
     phone.core.on_open(Way::WebSocket, phone.now);

@@ -195,7 +195,7 @@ impl Line {
         let reply = reply.ok_or_else(|| failed("something that is not the server has answered"))?;
         self.answered = true;
         self.heard.push_back(ToDriver::Ack(reply.ack));
-        self.heard.push_back(ToDriver::Config { interval_ms: reply.interval_ms });
+        self.heard.push_back(ToDriver::Config { interval_ms: reply.interval_ms, heartbeat_ms: None });
         Ok(())
     }
 

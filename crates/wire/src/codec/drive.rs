@@ -184,7 +184,8 @@ mod tests {
         let to_driver = [
             welcome,
             ToDriver::Ack(ack),
-            ToDriver::Config { interval_ms: 1000 },
+            ToDriver::Config { interval_ms: 1000, heartbeat_ms: None },
+            ToDriver::Config { interval_ms: 1000, heartbeat_ms: Some(40_000) },
             ToDriver::Error(error),
             ToDriver::Heartbeat,
             ToDriver::Pong,

@@ -231,6 +231,8 @@ struct Detail {
 struct Config {
     #[prost(uint32, tag = "1")]
     interval_ms: u32,
+    #[prost(uint32, optional, tag = "2")]
+    heartbeat_ms: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -428,7 +430,7 @@ pub(super) fn to_driver(bytes: &[u8]) -> Result<drive::ToDriver, Malformed> {
             let detail = |Detail { index, message }| drive::Detail { index, message };
             drive::ToDriver::Ack(drive::Ack { seq, verdicts, details: details.into_iter().map(detail).collect() })
         }
-        To::Config(Config { interval_ms }) => drive::ToDriver::Config { interval_ms },
+        To::Config(Config { interval_ms, heartbeat_ms }) => drive::ToDriver::Config { interval_ms, heartbeat_ms },
         To::Error(Error { code, message, retry, retry_after_ms, field }) => {
             let code = serde_json::from_value(code.into()).map_err(|error| Malformed(error.to_string()))?;
             drive::ToDriver::Error(crate::ErrorBody { code, message, retry, retry_after_ms, field, topic: None })
@@ -471,7 +473,9 @@ pub(super) fn write_to_driver(out: &mut Vec<u8>, message: &drive::ToDriver) {
                 details: ack.details.iter().map(detail).collect(),
             })
         }
-        drive::ToDriver::Config { interval_ms } => To::Config(Config { interval_ms: *interval_ms }),
+        drive::ToDriver::Config { interval_ms, heartbeat_ms } => {
+            To::Config(Config { interval_ms: *interval_ms, heartbeat_ms: *heartbeat_ms })
+        }
         drive::ToDriver::Error(error) => {
             let word = serde_json::to_value(error.code).ok().and_then(|word| word.as_str().map(str::to_owned));
             To::Error(Error {
@@ -632,7 +636,9 @@ mod tests {
         );
         let bye = messages::Bye { code: 4000, reason: "draining".into(), retry_after_ms: Some(1) };
         check(&drive::ToDriver::Bye(bye), r#"{"bye":{"code":4000,"reason":"draining","retryAfterMs":1}}"#);
-        check(&drive::ToDriver::Config { interval_ms: 1000 }, r#"{"config":{"intervalMs":1000}}"#);
+        let config = |heartbeat_ms| drive::ToDriver::Config { interval_ms: 1000, heartbeat_ms };
+        check(&config(None), r#"{"config":{"intervalMs":1000}}"#);
+        check(&config(Some(40_000)), r#"{"config":{"intervalMs":1000,"heartbeatMs":40000}}"#);
         check(&drive::ToDriver::Heartbeat, r#"{"heartbeat":{}}"#);
         check(&drive::ToDriver::Pong, r#"{"pong":{}}"#);
         let stop = drive::DeliveryStop { pickup: true, lat: 41.1414, lon: -8.6186, name: "Kitchen".into() };

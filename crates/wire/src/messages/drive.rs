@@ -156,10 +156,13 @@ pub enum ToDriver {
     },
     /// These fixes are kept: forget them.
     Ack(Ack),
-    /// The wanted rate changed.
+    /// The wanted rate changed, or how often the server keeps the line warm.
     Config {
         /// Send a fix this often, milliseconds.
         interval_ms: u32,
+        /// From now on the server sends something at least this often; absent: as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heartbeat_ms: Option<u32>,
     },
     /// A delivery was given to this driver, or is offered. All that are open are told again after each `welcome`.
     NewDeliveryAssigned(Delivery),
