@@ -44,8 +44,11 @@ enum Command {
     /// Prove that the audit trail is as it was written.
     #[command(subcommand)]
     Audit(commands::audit::Options),
-    /// Make another service key, if the first was lost. The house may be running.
-    Key,
+    /// Make another service key, if the first was lost; or change the keys that sign tokens. The house may be running.
+    Key {
+        #[command(subcommand)]
+        options: Option<commands::key::Options>,
+    },
     /// Print a documented sample of the configuration.
     Config,
 }
@@ -92,7 +95,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
             Some(Command::Audit(options)) => commands::audit::run(&config, &options),
-            Some(Command::Key) => commands::key::run(config).await,
+            Some(Command::Key { options }) => commands::key::run(config, options).await,
             Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
         }
     })

@@ -49,6 +49,8 @@ CREATE TABLE IF NOT EXISTS fence (
     north DOUBLE PRECISION NOT NULL DEFAULT 0, east DOUBLE PRECISION NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS fence_place ON fence (created_ms, id, south, north, west, east);
 CREATE INDEX IF NOT EXISTS fence_corners ON fence (corners);
+CREATE TABLE IF NOT EXISTS signing_key (
+    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, signs_from_ms BIGINT NOT NULL, public_key TEXT NOT NULL, pkcs8 TEXT, withdrawn_ms BIGINT);
 CREATE TABLE IF NOT EXISTS token (
     id TEXT PRIMARY KEY, role TEXT NOT NULL, sub TEXT NOT NULL, issued_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, revoked_s BIGINT);
 CREATE INDEX IF NOT EXISTS token_sub ON token (sub, expires_s);

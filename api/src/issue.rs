@@ -1,22 +1,20 @@
-//! Making tokens: the signing key, the first service key, tokens and tickets.
+//! Making tokens: the first service key, tokens and tickets.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
-use wayfare_net::tokens::Signer;
 use wayfare_wire::claims::ISSUER;
 use wayfare_wire::{Claims, Role, TokenKind, ids};
 
 use crate::db::{self, Database, DatabaseError, Write};
 use crate::ids::random;
+use crate::signing::{Signing, TOKEN_S_MAX};
 use crate::{ApiConfig, House};
 
 /// A ticket is meant to be used at once.
 const TICKET_S: i64 = 20;
 
 /// The first service key lives this long.
-const FIRST_KEY_S: i64 = 366 * 86_400;
+const FIRST_KEY_S: i64 = TOKEN_S_MAX;
 
 /// The key that opens everything, made at the first start.
 pub struct FirstKey(pub String);
@@ -41,31 +39,6 @@ pub struct Ticket {
     pub expires_at_ms: i64,
 }
 
-/// The key as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredKey {
-    kid: String,
-    pkcs8: String,
-}
-
-/// The stored signing key, or a new one.
-pub async fn signing_key(db: &Database) -> Result<Signer, DatabaseError> {
-    const NAME: &str = "signing_key";
-    let stored = match db::meta(db, NAME).await? {
-        Some(stored) => serde_json::from_str(&stored)?,
-        None => {
-            let kid = ids::format("key", random()?);
-            let stored = StoredKey { kid, pkcs8: STANDARD.encode(Signer::generate_pkcs8()?) };
-            let mut write = db.write().await?;
-            db::set_meta(&mut write, NAME, &serde_json::to_string(&stored)?).await?;
-            write.commit().await?;
-            stored
-        }
-    };
-    let pkcs8 = STANDARD.decode(&stored.pkcs8).map_err(|_| wayfare_net::tokens::InvalidKey)?;
-    Ok(Signer::from_pkcs8(stored.kid, &pkcs8)?)
-}
-
 /// The first service key, if this is the first start.
 pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError> {
     const NAME: &str = "first_key";
@@ -73,7 +46,7 @@ pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError>
         return Ok(None);
     }
     let mut write = house.db.write().await?;
-    let issued = token(&house.signer, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
+    let issued = token(&house.signing, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
     db::set_meta(&mut write, NAME, &issued.id).await?;
     write.commit().await?;
     Ok(Some(FirstKey(issued.token)))
@@ -85,9 +58,9 @@ pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError>
 /// There are no records, or they cannot be written.
 pub async fn issue_service_key(config: &ApiConfig) -> Result<FirstKey, DatabaseError> {
     let db = Database::open(&config.database).await?;
-    let signer = signing_key(&db).await?;
+    let signing = Signing::open(&db).await?;
     let mut write = db.write().await?;
-    let issued = token(&signer, &mut write, Role::Service, "key".into(), FIRST_KEY_S).await?;
+    let issued = token(&signing, &mut write, Role::Service, "key".into(), FIRST_KEY_S).await?;
     write.commit().await?;
     db.close().await;
     Ok(FirstKey(issued.token))
@@ -95,7 +68,7 @@ pub async fn issue_service_key(config: &ApiConfig) -> Result<FirstKey, DatabaseE
 
 /// Makes a token and notes that it exists.
 pub async fn token(
-    signer: &Signer,
+    signing: &Signing,
     write: &mut Write,
     role: Role,
     sub: String,
@@ -123,8 +96,9 @@ pub async fn token(
         iat,
         exp,
         until: None,
+        kid: "".into(),
     };
-    Ok(Issued { id, token: signer.sign(&claims), expires_at_ms: exp * 1000 })
+    Ok(Issued { id, token: signing.sign(&claims), expires_at_ms: exp * 1000 })
 }
 
 /// Trades a token for a ticket. It carries the token's rights and ends with it; nothing is stored.
@@ -140,5 +114,5 @@ pub fn ticket(house: &House, bearer: &Claims) -> Result<Ticket, DatabaseError> {
         until: Some(bearer.exp),
         ..bearer.clone()
     };
-    Ok(Ticket { ticket: house.signer.sign(&claims), expires_at_ms: exp * 1000 })
+    Ok(Ticket { ticket: house.signing.sign(&claims), expires_at_ms: exp * 1000 })
 }

@@ -24,6 +24,7 @@ mod reports;
 mod retention;
 mod route_json;
 mod routes;
+mod signing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
 use wayfare_net::bucket::{Buckets, Rate};
 use wayfare_net::origin::AllowedOrigins;
-use wayfare_net::tokens::{Signer, Verifier};
+use wayfare_net::tokens::Verifier;
 
 use relay::News;
 
@@ -43,6 +44,7 @@ pub use issue::{FirstKey, issue_service_key};
 pub use openapi::document as openapi_document;
 pub use permissions::{TABLE as PERMISSIONS, allowed};
 pub use route_json::route_geojson;
+pub use signing::{KeyError, SigningKey, list_keys, make_key, withdraw_key};
 
 /// Bus topic with the public keys of tokens: a field per key id, its value the key in base64url.
 pub const KEYS_TOPIC: &str = "keys";
@@ -77,7 +79,7 @@ pub(crate) struct House {
     pub db: db::Database,
     pub bus: Bus,
     pub verifier: Arc<Verifier>,
-    pub signer: Signer,
+    pub signing: signing::Signing,
     pub origins: AllowedOrigins,
     /// Between those who write and the relay.
     pub news: News,
@@ -118,12 +120,14 @@ impl Api {
     ) -> Result<(Self, Option<FirstKey>), DatabaseError> {
         let db = db::Database::open(&config.database).await?;
         records::assignment::catch_up(&db).await?;
-        let signer = issue::signing_key(&db).await?;
-        verifier.add_key(signer.kid(), signer.public_base64url());
+        let signing = signing::Signing::open(&db).await?;
+        let believed = signing.believed();
+        verifier.set_keys(believed.iter().map(|(id, public_key)| (&**id, &**public_key)));
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
         let (news, town) = (News::default(), nearby::Town::default());
         let erasures = tokio::sync::Notify::new();
-        let house = Arc::new(House { config, db, bus, verifier, signer, origins, news, atlas, town, erasures, misses });
+        let house =
+            Arc::new(House { config, db, bus, verifier, signing, origins, news, atlas, town, erasures, misses });
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;

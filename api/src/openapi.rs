@@ -5,8 +5,8 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, audit, device_keys, drivers, erasures, fences, nearby, offers, pages, quarantine, roads, stores, tokens,
-    tracks, trips,
+    arrivals, audit, device_keys, drivers, erasures, fences, keys, nearby, offers, pages, quarantine, roads, stores,
+    tokens, tracks, trips,
 };
 
 #[derive(OpenApi)]
@@ -23,7 +23,7 @@ use crate::routes::{
         offers::list, offers::accept, offers::decline, offers::status,
         tracks::read, tracks::erase,
         erasures::driver, erasures::trip, erasures::export, erasures::list, erasures::read, audit::list,
-        tokens::create, tokens::revoke, tokens::ticket,
+        tokens::create, tokens::revoke, tokens::ticket, keys::list, keys::create, keys::withdraw,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),
     tags(

@@ -69,6 +69,15 @@ pub enum Event {
         /// Whose it is; nothing when it was revoked.
         doc: Option<DeviceKeyDoc>,
     },
+    /// A signing key was made or withdrawn.
+    Key {
+        /// Which.
+        id: String,
+        /// In the words of the API.
+        what: String,
+        /// Who, where it has still to be noted in the audit trail.
+        by: Option<String>,
+    },
     /// A token or a subject was revoked.
     Revoked {
         /// Token id or subject.
@@ -185,6 +194,18 @@ pub async fn put_device_key(
     doc: Option<DeviceKeyDoc>,
 ) -> Result<(), DatabaseError> {
     put(write, id, version, &Event::DeviceKey { hash: hash.to_owned(), doc }).await
+}
+
+/// Notes that a signing key was made (1) or withdrawn (2).
+pub async fn put_key(
+    write: &mut Write,
+    id: &str,
+    number: u64,
+    what: &str,
+    by: Option<&str>,
+) -> Result<(), DatabaseError> {
+    let event = Event::Key { id: id.to_owned(), what: what.to_owned(), by: by.map(str::to_owned) };
+    put(write, id, number, &event).await
 }
 
 /// Notes a revocation; `entity` is told apart from the record's own events.

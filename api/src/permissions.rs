@@ -59,6 +59,9 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("DELETE", "/v1/trips/{id}/track", MANAGE),
     ("POST", "/v1/tokens", STORE_MANAGE),
     ("DELETE", "/v1/tokens/{id}", STORE_MANAGE),
+    ("GET", "/v1/keys", MANAGE),
+    ("POST", "/v1/keys", MANAGE),
+    ("DELETE", "/v1/keys/{id}", MANAGE),
     ("POST", "/v1/tickets", WATCHERS),
 ];
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use wayfare_bus::{Append, Fence, Fields, PublishError};
+use wayfare_net::audit;
 use wayfare_wire::device_key::{DeviceKeyDoc, device_key_set_of};
 use wayfare_wire::fence::FenceDoc;
 use wayfare_wire::topic::fence_set_of;
@@ -17,7 +18,7 @@ use crate::records::device_key;
 use crate::records::fence::Fence as FenceRecord;
 use crate::records::trip::live_or_ended_after;
 use crate::records::{Driver, Trip, table};
-use crate::{House, KEYS_TOPIC, REVOKED_TOPIC};
+use crate::{House, KEYS_TOPIC, REVOKED_TOPIC, signing};
 
 /// Rows sent at once.
 const BATCH: i64 = 200;
@@ -126,6 +127,15 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
         Event::Plan { driver, plan } => tell_plan(house, driver, plan).await,
         Event::Fence { id, fence } => tell_fence(house, *id, fence.as_deref()).await,
         Event::DeviceKey { hash, doc } => tell_device_key(house, hash, doc.as_ref()).await,
+        Event::Key { id, what, by } => {
+            if let Err(error) = tell_keys(house).await {
+                // Told again with the next: what is told is always all.
+                tracing::error!(%error, "the signing keys cannot be read");
+            }
+            if let Some(by) = by {
+                audit::note(by.clone(), what, id, "done");
+            }
+        }
         Event::Revoked { name, before_s } => tell_revoked(house, name, *before_s).await,
     }
     Ok(())
@@ -133,11 +143,7 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
 
 /// Tells the bus, as if for the first time, all that lives and what has ended lately. Before this, absent topics prove nothing.
 pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
-    let mut keys = Fields::new();
-    keys.set(house.signer.kid().to_owned(), |out| {
-        wayfare_wire::state::write_string(out, house.signer.public_base64url());
-    });
-    publish(house, KEYS_TOPIC, &keys, 1).await;
+    tell_keys(house).await?;
     for (name, before_s) in revocations(house).await? {
         tell_revoked(house, &name, before_s).await;
     }
@@ -226,6 +232,20 @@ async fn tell_device_key(house: &House, hash: &str, doc: Option<&DeviceKeyDoc>) 
     };
     // Keys have no order among them, and the outbox keeps the order of each.
     publish(house, &device_key_set_of(hash), &fields, 1).await;
+}
+
+/// All signing keys, as they are now: others may have made or withdrawn some.
+async fn tell_keys(house: &House) -> Result<(), DatabaseError> {
+    house.signing.reload(&house.db).await?;
+    let (believed, mut fields) = (house.signing.believed(), Fields::new());
+    for key in signing::list(&house.db).await? {
+        match believed.iter().find(|(id, _)| *id == key.id) {
+            Some((id, public_key)) => fields.set(id.clone(), |out| wayfare_wire::state::write_string(out, public_key)),
+            None => fields.set_null(key.id),
+        };
+    }
+    publish(house, KEYS_TOPIC, &fields, 1).await;
+    Ok(())
 }
 
 async fn revocations(house: &House) -> Result<Vec<(String, i64)>, DatabaseError> {

@@ -1,15 +1,16 @@
 //! What is past its time is forgotten, class by class, in small steps: others write meanwhile.
 //!
 //! Tracks, arrivals and trips have a time each; what was set aside is forgotten where it is folded in. A token is remembered as long as it could be
-//! used, and a while longer for whoever asks what it was; a device key that was revoked likewise.
+//! used, and a while longer for whoever asks what it was; a device key that was revoked likewise. Of a signing key the private half goes as soon
+//! as another one signs.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::House;
 use crate::db::{Database, DatabaseError};
 use crate::records::track;
+use crate::{House, signing};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(600);
@@ -39,7 +40,13 @@ pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
             trips_ms: now_ms - config.records_keep_ms,
             ended_ms: now_ms - ENDED_KEEP_MS,
         };
-        if let Err(error) = forget(&house.db, until).await {
+        let forgetting = async {
+            forget(&house.db, until).await?;
+            let mut write = house.db.write().await?;
+            signing::forget_private(&mut write, now_ms).await?;
+            Ok::<(), DatabaseError>(write.commit().await?)
+        };
+        if let Err(error) = forgetting.await {
             tracing::warn!(%error, "what is past its time could not be forgotten; trying again later");
         }
         tokio::select! {

@@ -6,6 +6,7 @@ pub mod device_keys;
 pub mod drivers;
 pub mod erasures;
 pub mod fences;
+pub mod keys;
 pub mod nearby;
 pub mod offers;
 pub mod pages;
@@ -62,6 +63,8 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/trips/{id}/track", get(tracks::read).delete(tracks::erase))
         .route("/v1/tokens", post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/keys", post(keys::create).get(keys::list))
+        .route("/v1/keys/{id}", delete(keys::withdraw))
         .route("/v1/tickets", post(tokens::ticket))
         .route_layer(from_fn_with_state(Arc::clone(&house), bearer::check));
     let open = Router::new()

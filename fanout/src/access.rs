@@ -50,6 +50,7 @@ mod tests {
             iat: 0,
             exp: 0,
             until: None,
+            kid: "".into(),
         }
     }
 

@@ -8,11 +8,11 @@ use crate::drive::DRIVE;
 use crate::harness::{House, SOON, until};
 use crate::watch::{WATCH, next_json, open_port};
 
-/// All entries, page by page.
-async fn entries(house: &House) -> Vec<Value> {
+/// All entries, page by page, for this token.
+pub async fn entries(house: &House, token: &str) -> Vec<Value> {
     let (mut all, mut query) = (Vec::new(), "limit=37".to_owned());
     loop {
-        let answer = house.call("GET", &format!("/v1/audit?{query}"), Some(&house.key), None).await;
+        let answer = house.call("GET", &format!("/v1/audit?{query}"), Some(token), None).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         let page = answer.json();
         all.extend(page["items"].as_array().unwrap().iter().cloned());
@@ -84,7 +84,7 @@ async fn every_refusal_and_every_deed_is_in_the_trail_and_a_changed_byte_is_foun
     house.address(&driver, json!({})).await;
     let erasure = house.done("DELETE", &format!("/v1/drivers/{}", driver.id), Value::Null).await;
     let all = until(SOON, "all refusals are in the trail", async || {
-        let all = entries(&house).await;
+        let all = entries(&house, &house.key).await;
         let done = all.iter().any(|entry| entry["what"] == "erasure");
         (done && refusals(&all).values().sum::<u64>() >= expected.values().sum()).then_some(all)
     })

@@ -26,6 +26,7 @@ mod cuts;
 mod deliveries;
 mod erasure;
 mod gate;
+mod keys;
 mod kill;
 mod library;
 mod limits;

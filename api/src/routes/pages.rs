@@ -56,14 +56,12 @@ pub async fn openapi() -> Response {
     response
 }
 
-/// Public keys of tokens
+/// Public keys of tokens: the one that signs now, the next, and those before whose tokens are still valid
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "pages", responses((status = 200, description = "JSON Web Key Set")))]
 pub async fn jwks(State(house): State<Arc<House>>) -> Json<Value> {
-    let key = json!({
-        "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
-        "kid": house.signer.kid(), "x": house.signer.public_base64url(),
-    });
-    Json(json!({ "keys": [key] }))
+    let key = |(id, public_key): (String, String)| json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": id, "x": public_key });
+    let keys: Vec<Value> = house.signing.believed().into_iter().map(key).collect();
+    Json(json!({ "keys": keys }))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::input::{Body, check_own_id, fault, invalid};
 use crate::issue::{self, Issued, Ticket};
 use crate::outbox::{self, Cause};
 use crate::records::trip;
+use crate::signing::TOKEN_S_MAX;
 
 /// A token to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,7 +39,7 @@ fn ttl_s_max(role: Role) -> i64 {
         Role::Share => 7 * 86_400,
         Role::Customer => 30 * 86_400,
         Role::Driver | Role::Store => 90 * 86_400,
-        Role::Support | Role::Admin | Role::Service => 366 * 86_400,
+        Role::Support | Role::Admin | Role::Service => TOKEN_S_MAX,
     }
 }
 
@@ -69,7 +70,7 @@ pub async fn create(
         Role::Share => return share(&house, &bearer, write, new.sub, ttl_s).await,
         Role::Customer | Role::Support | Role::Admin | Role::Service => check_own_id("sub", &new.sub)?,
     }
-    let issued = issue::token(&house.signer, &mut write, role, new.sub, ttl_s).await.map_err(fault)?;
+    let issued = issue::token(&house.signing, &mut write, role, new.sub, ttl_s).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     bearer.did("POST /v1/tokens", &issued.id);
     Ok((StatusCode::CREATED, Json(issued)))
@@ -84,7 +85,7 @@ async fn share(
     ttl_s: i64,
 ) -> Result<(StatusCode, Json<Issued>), Refusal> {
     const SHARES_MAX: usize = 20;
-    let issued = issue::token(&house.signer, &mut write, Role::Share, trip.clone(), ttl_s).await.map_err(fault)?;
+    let issued = issue::token(&house.signing, &mut write, Role::Share, trip.clone(), ttl_s).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     let id = issued.id.clone();
     let changed = change_trip(house, bearer, &trip, None, Cause::Access, |trip| {

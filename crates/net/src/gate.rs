@@ -280,7 +280,19 @@ mod tests {
     fn bearer(role: Role, sub: &str) -> Claims {
         let name = || "wayfare".to_owned();
         let (iss, aud, sub, jti) = (name(), name(), sub.to_owned(), "tok_1".to_owned());
-        Claims { iss, aud, sub, role, kind: TokenKind::Access, jti, parent: None, iat: 0, exp: 1, until: None }
+        Claims {
+            iss,
+            aud,
+            sub,
+            role,
+            kind: TokenKind::Access,
+            jti,
+            parent: None,
+            iat: 0,
+            exp: 1,
+            until: None,
+            kid: "".into(),
+        }
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -42,7 +42,7 @@ pub enum TokenError {
 /// Checks tokens. Shared by all doors of a process.
 #[derive(Default)]
 pub struct Verifier {
-    keys: RwLock<Arc<AHashMap<String, DecodingKey>>>,
+    keys: RwLock<Arc<AHashMap<Arc<str>, DecodingKey>>>,
     revoked: RwLock<AHashMap<String, i64>>,
 }
 
@@ -53,17 +53,26 @@ impl Verifier {
         Self::default()
     }
 
-    /// Adds a public key (32 bytes, base64url). Wrong text is ignored and false returned.
-    pub fn add_key(&self, kid: &str, public_base64url: &str) -> bool {
-        let known = URL_SAFE_NO_PAD.decode(public_base64url).is_ok_and(|bytes| bytes.len() == 32);
-        let Some(key) = known.then(|| DecodingKey::from_ed_components(public_base64url).ok()).flatten() else {
-            return false;
-        };
+    /// Believes these keys from now on (id, and 32 bytes in base64url), and no other. What was signed with one that is gone is refused, and
+    /// counts as revoked where it has opened something. Returns how many were no keys; they are left out.
+    pub fn set_keys<'a>(&self, wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> usize {
+        let (mut believed, mut wrong) = (AHashMap::new(), 0);
+        for (kid, public_base64url) in wanted {
+            let long_enough = URL_SAFE_NO_PAD.decode(public_base64url).is_ok_and(|bytes| bytes.len() == 32);
+            match long_enough.then(|| DecodingKey::from_ed_components(public_base64url).ok()).flatten() {
+                Some(key) => drop(believed.insert(Arc::from(kid), key)),
+                None => wrong += 1,
+            }
+        }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let mut grown = AHashMap::clone(&keys);
-        grown.insert(kid.to_owned(), key);
-        *keys = Arc::new(grown);
-        true
+        for kid in keys.keys().filter(|kid| !believed.contains_key(*kid)) {
+            self.revoke(kid, i64::MAX);
+        }
+        for kid in believed.keys().filter(|kid| !keys.contains_key(*kid)) {
+            self.unrevoke(kid);
+        }
+        *keys = Arc::new(believed);
+        wrong
     }
 
     /// Refuses from now on what was issued before `before_s` (Unix seconds) under this name: a token id (`jti`), or a subject.
@@ -80,7 +89,8 @@ impl Verifier {
     pub fn is_revoked(&self, claims: &Claims) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
         let hit = |name: &str| revoked.get(name).is_some_and(|before_s| claims.iat <= *before_s);
-        !revoked.is_empty() && (hit(&claims.jti) || hit(&claims.sub) || claims.parent.as_deref().is_some_and(hit))
+        let parent = || claims.parent.as_deref().is_some_and(hit);
+        !revoked.is_empty() && (hit(&claims.jti) || hit(&claims.sub) || hit(&claims.kid) || parent())
     }
 
     /// Checks a token of the wanted kind. About 60 us, nearly all of it the signature.
@@ -97,14 +107,15 @@ impl Verifier {
         }
         let kid = header.kid.ok_or(TokenError::Invalid)?;
         let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
-        let key = keys.get(&kid).ok_or(TokenError::Invalid)?;
+        let (kid, key) = keys.get_key_value(&*kid).ok_or(TokenError::Invalid)?;
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[ISSUER]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Time is compared below, with the caller's clock and without leeway.
         rules.validate_exp = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &rules).map_err(|_| TokenError::Invalid)?.claims;
+        let mut claims = jsonwebtoken::decode::<Claims>(token, key, &rules).map_err(|_| TokenError::Invalid)?.claims;
+        claims.kid = Arc::clone(kid);
         if claims.exp <= now_s {
             return Err(TokenError::Expired);
         }
@@ -208,13 +219,14 @@ mod tests {
             iat: NOW,
             exp: NOW + 60,
             until: None,
+            kid: "k1".into(),
         }
     }
 
     fn house() -> (Signer, Verifier) {
         let signer = Signer::from_pkcs8("k1".into(), &Signer::generate_pkcs8().unwrap()).unwrap();
         let verifier = Verifier::new();
-        assert!(verifier.add_key("k1", signer.public_base64url()));
+        assert_eq!(verifier.set_keys([("k1", signer.public_base64url())]), 0);
         (signer, verifier)
     }
 
@@ -240,6 +252,28 @@ mod tests {
             verifier.unrevoke(name);
             assert!(verifier.verify(&token, TokenKind::Access, NOW).is_ok());
         }
+    }
+
+    #[test]
+    fn keys_overlap_until_the_old_one_is_withdrawn() {
+        let (old, verifier) = house();
+        let new = Signer::from_pkcs8("k2".into(), &Signer::generate_pkcs8().unwrap()).unwrap();
+        let (before, after) = (old.sign(&claims()), new.sign(&claims()));
+        let opened = verifier.verify(&before, TokenKind::Access, NOW).unwrap();
+        let both = [("k1", old.public_base64url()), ("k2", new.public_base64url())];
+        verifier.set_keys(both);
+        for token in [&before, &after] {
+            assert!(verifier.verify(token, TokenKind::Access, NOW).is_ok());
+        }
+        assert!(!verifier.is_revoked(&opened));
+        assert_eq!(verifier.set_keys([both[1], ("k3", "no key"), ("k4", "")]), 2);
+        assert_eq!(verifier.verify(&before, TokenKind::Access, NOW), Err(TokenError::Invalid));
+        assert!(verifier.is_revoked(&opened), "what it opened is over");
+        let opened = verifier.verify(&after, TokenKind::Access, NOW).unwrap();
+        assert!(!verifier.is_revoked(&opened) && &*opened.kid == "k2");
+        // A key that was missing in what was heard for a moment is believed again.
+        verifier.set_keys(both);
+        assert!(verifier.verify(&before, TokenKind::Access, NOW).is_ok());
     }
 
     /// Everything RFC 8725 warns of, and some more.

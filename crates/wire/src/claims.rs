@@ -1,5 +1,7 @@
 //! What a token says. The rules are in `PROTOCOL.md`, "Tokens and tickets".
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// `iss` and `aud` of every token of the house.
@@ -89,6 +91,9 @@ pub struct Claims {
     /// Of a ticket: when the connection it opens must end, Unix seconds (the `exp` of the parent).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// Id of the key that signed it. It stands in the token's header; whoever has checked the signature writes it here.
+    #[serde(skip)]
+    pub kid: Arc<str>,
 }
 
 impl Claims {
