@@ -102,3 +102,13 @@ fn the_forger_knows_its_trade() {
     }
     assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
 }
+
+/// Id and PKCS #8 of the key with which the house signs, out of its file of records.
+pub async fn signing_key(records: &std::path::Path) -> (String, Vec<u8>) {
+    use sqlx::Connection as _;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(records).read_only(true);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    let newest = "SELECT id, pkcs8 FROM signing_key WHERE pkcs8 IS NOT NULL ORDER BY signs_from_ms DESC";
+    let (id, pkcs8): (String, String) = sqlx::query_as(newest).fetch_one(&mut connection).await.unwrap();
+    (id, from_base64url(&pkcs8.replace('+', "-").replace('/', "_").replace('=', "")))
+}

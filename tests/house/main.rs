@@ -25,6 +25,7 @@ mod corridor;
 mod cuts;
 mod deliveries;
 mod erasure;
+mod expiry;
 mod gate;
 mod keys;
 mod kill;
