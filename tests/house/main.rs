@@ -41,4 +41,5 @@ mod rights;
 mod roads;
 mod rows;
 mod secure;
+mod suspects;
 mod tracks;

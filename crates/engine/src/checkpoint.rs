@@ -7,6 +7,7 @@ use crate::Vehicle;
 use crate::bytes::{Reader, Writer};
 use crate::driving::Driving;
 use crate::duty::Duty;
+use crate::evenness::Evenness;
 use crate::following::Following;
 use crate::gate::Gate;
 use crate::geofence::GeofenceState;
@@ -18,7 +19,10 @@ use crate::seen::{Recent, Sessions};
 use crate::tracker::Tracker;
 
 /// Raised whenever the form changes.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
+
+/// The form before, which ends one part earlier, is read too.
+const VERSION_BEFORE: u8 = 5;
 
 /// Why bytes are no checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +73,7 @@ impl Tracker {
         self.driving.save(&mut w);
         self.geofences.save(&mut w);
         self.phone.save(&mut w);
+        self.evenness.save(&mut w);
     }
 
     /// A tracker from the bytes of [`Tracker::checkpoint`].
@@ -78,7 +83,7 @@ impl Tracker {
     pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
         let mut r = Reader::new(bytes);
         let found = r.u8()?;
-        if found != VERSION {
+        if !(VERSION_BEFORE..=VERSION).contains(&found) {
             return Err(RestoreError::Version { found, known: VERSION });
         }
         let vehicle = Vehicle::from_number(r.u8()?).ok_or(RestoreError::Invalid { field: "vehicle" })?;
@@ -102,6 +107,7 @@ impl Tracker {
             following: Following::default(),
             geofences: GeofenceState::load(&mut r)?,
             phone: Phone::load(&mut r)?,
+            evenness: if found == VERSION { Evenness::load(&mut r)? } else { Evenness::default() },
         };
         r.finish()?;
         Ok(tracker)

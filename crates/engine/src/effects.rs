@@ -58,6 +58,8 @@ pub enum Effect {
     },
     /// What is known of the driver's phone changed: see [`crate::Tracker::phone`] and [`crate::Tracker::outage`].
     Phone,
+    /// The feed began to look made up, or no longer does: see [`crate::Tracker::too_even_since`].
+    Suspect,
     /// Where on the road the driver was two fixes ago, now that it is certain. Where it is by the newest fix stands in [`Marker::road`].
     Confirmed(Confirmed),
     /// Something was found out about driving, for the [`crate::learn::Learner`].

@@ -15,6 +15,7 @@ mod driving;
 mod duty;
 mod effects;
 mod eta;
+mod evenness;
 mod fence;
 mod fix;
 mod following;

@@ -2,6 +2,7 @@
 
 use crate::driving::Driving;
 use crate::duty::Duty;
+use crate::evenness::Evenness;
 use crate::following::{Following, RouteChange, RouteLine};
 use crate::gate::Gate;
 use crate::geofence::{GeofenceState, Seen};
@@ -55,6 +56,7 @@ pub struct Tracker {
     pub(crate) following: Following,
     pub(crate) geofences: GeofenceState,
     pub(crate) phone: Phone,
+    pub(crate) evenness: Evenness,
 }
 
 impl Tracker {
@@ -81,6 +83,7 @@ impl Tracker {
             following: Following::default(),
             geofences: GeofenceState::default(),
             phone: Phone::default(),
+            evenness: Evenness::default(),
         }
     }
 
@@ -104,6 +107,9 @@ impl Tracker {
         // Who is off duty is nobody's concern, nor is their phone.
         if !self.duty.is_on() && std::mem::take(&mut self.phone) != Phone::default() {
             effects.push(Effect::Phone);
+        }
+        if !self.duty.is_on() && std::mem::take(&mut self.evenness).since().is_some() {
+            effects.push(Effect::Suspect);
         }
         self.arm_silence(world.limits.get(self.vehicle));
         self.itinerary.plan_changed();
@@ -247,6 +253,12 @@ impl Tracker {
         if self.silent { self.phone.explains(self.heard) } else { self.phone.outage }
     }
 
+    /// Since when the feed is too even to come from a receiver: one accuracy all the time, and positions on straight lines, evenly spaced.
+    #[must_use]
+    pub const fn too_even_since(&self) -> Option<Millis> {
+        self.evenness.since()
+    }
+
     /// Whether the driver is available or has a live trip.
     #[must_use]
     pub fn on_duty(&self) -> bool {
@@ -346,6 +358,9 @@ impl Tracker {
         self.heard = now;
         if self.phone.positions_flow(fix.taken()) {
             effects.push(Effect::Phone);
+        }
+        if self.evenness.see(fix, afresh || previous.is_none()) {
+            effects.push(Effect::Suspect);
         }
         self.arm_silence(limits);
         if std::mem::take(&mut self.silent) {

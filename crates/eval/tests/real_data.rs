@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wayfare_engine::Position;
 use wayfare_engine::roads::{Extract, Network, OsmNode, OsmWay, Profile};
+use wayfare_engine::{Batch, Plan, Position, RawFix, Tracker, Vehicle, World};
 use wayfare_eval::{
     Point, StaticRow, Trace, evaluate_arrivals, evaluate_match, evaluate_static, read_reference_ways, read_static,
     read_trips,
@@ -200,4 +200,65 @@ fn real_drives_are_never_taken_for_teleports_and_jumps_always_are() {
     let (_, found) = teleports(&jumped);
     let missed = (0..jumped.len()).filter(|trip| !found.contains(&(*trip, jumped[*trip].points.len() / 2))).count();
     assert_eq!(missed, 0, "of {}", jumped.len());
+}
+
+/// Plays points through a tracker as a phone with one accuracy would send them; whether its feed is ever marked as too even.
+fn is_marked(points: &[Point]) -> bool {
+    let (limits, knowledge, room) = Default::default();
+    let world = World::new(&limits, &knowledge, &room);
+    let mut effects = Vec::new();
+    let start = points[0].taken();
+    let mut tracker = Tracker::new(start, Vehicle::Car);
+    let plan = Plan { version: 1, available: true, ..Plan::default() };
+    tracker.apply_plan(start, plan, &world, &mut effects);
+    let mut seq = 0;
+    points.iter().any(|point| {
+        let fix = RawFix {
+            lat_deg: point.place.lat_deg(),
+            lon_deg: point.place.lon_deg(),
+            taken: point.taken(),
+            accuracy_m: Some(5.0),
+            speed_mps: None,
+            heading_deg: None,
+            altitude_m: None,
+            mock: false,
+        };
+        seq += 1;
+        let batch = Batch { session: 1, seq, sent: None, fixes: &[fix] };
+        tracker.observe(point.taken(), batch, &world, &mut effects);
+        tracker.too_even_since().is_some()
+    })
+}
+
+/// The same way as an app would make it up: along straight lines from point to point, every three seconds.
+fn made_up(points: &[Point]) -> Vec<Point> {
+    let mut all = Vec::new();
+    for pair in points.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let mix = |a: f64, b: f64, share: f64| a + (b - a) * share;
+        for t_s in (from.t_s..to.t_s).step_by(3) {
+            let share = (t_s - from.t_s) as f64 / (to.t_s - from.t_s) as f64;
+            let lat = mix(from.place.lat_deg(), to.place.lat_deg(), share);
+            let lon = mix(from.place.lon_deg(), to.place.lon_deg(), share);
+            all.push(Point { t_s, place: Position::new(lat, lon).unwrap() });
+        }
+    }
+    all
+}
+
+#[test]
+fn real_drives_are_never_marked_as_made_up_and_made_up_ones_are() {
+    let Some(file) = data("porto-taxi-trips.csv") else { return };
+    let traces = read_trips(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let real: Vec<&str> = traces.iter().filter(|trace| is_marked(&trace.points)).map(|trace| &*trace.id).collect();
+    assert!(real.is_empty(), "{} of {} real drives: {real:?}", real.len(), traces.len());
+    // Long enough to tell: three minutes, and seldom standing.
+    let moves = |trace: &&Trace| {
+        let far = |pair: &[Point]| pair[0].place.distance_m(pair[1].place) > 50.0;
+        trace.points.windows(2).filter(|pair| far(pair)).count() > 16
+    };
+    let long: Vec<&Trace> = traces.iter().filter(moves).collect();
+    let found = long.iter().filter(|trace| is_marked(&made_up(&trace.points))).count();
+    eprintln!("{found} of {} made-up drives are marked, 0 of {} real ones", long.len(), traces.len());
+    assert!(long.len() > 100 && found * 100 >= long.len() * 95, "{found} of {}", long.len());
 }

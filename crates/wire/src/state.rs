@@ -29,6 +29,8 @@ pub mod field {
     pub const OUTAGE: &str = "outage";
     /// The phone's battery; for operators.
     pub const PHONE: &str = "phone";
+    /// The feed looks made up, and since when; for operators.
+    pub const SUSPECT: &str = "suspect";
     /// The pick-up.
     pub const PICKUP: &str = "pickup";
     /// The drop-off.
@@ -177,6 +179,15 @@ pub fn write_outage(out: &mut Vec<u8>, outage: &Outage) {
     out.extend_from_slice(outage.reason.code().as_bytes());
     out.extend_from_slice(b"\",\"since_ms\":");
     write_i64(out, outage.since.0);
+    out.push(b'}');
+}
+
+/// Writes the value of `suspect`.
+pub fn write_suspect(out: &mut Vec<u8>, reason: &str, since: Millis) {
+    out.extend_from_slice(b"{\"reason\":");
+    write_string(out, reason);
+    out.extend_from_slice(b",\"since_ms\":");
+    write_i64(out, since.0);
     out.push(b'}');
 }
 

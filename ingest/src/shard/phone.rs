@@ -2,7 +2,7 @@
 
 use wayfare_bus::Fields;
 use wayfare_engine::{DriverId, Millis, PhoneReport, Tracker};
-use wayfare_wire::state::{field, write_outage, write_phone, write_string};
+use wayfare_wire::state::{field, write_outage, write_phone, write_string, write_suspect};
 
 use super::state::State;
 
@@ -25,6 +25,14 @@ pub fn silent_reason(fields: &mut Fields, tracker: &Tracker) {
     match tracker.silent_since().and_then(|_| tracker.outage()) {
         Some(outage) => fields.set(field::SILENT_REASON, |out| write_string(out, outage.reason.for_customers())),
         None => fields.set_null(field::SILENT_REASON),
+    };
+}
+
+/// What operators may want to look at: a feed that is too even to come from a receiver.
+pub fn suspect(fields: &mut Fields, tracker: &Tracker) {
+    match tracker.too_even_since() {
+        Some(since) => fields.set(field::SUSPECT, |out| write_suspect(out, "too_even", since)),
+        None => fields.set_null(field::SUSPECT),
     };
 }
 

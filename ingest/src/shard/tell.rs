@@ -18,6 +18,7 @@ struct News {
     marker: Option<Marker>,
     silent: Option<Option<Millis>>,
     phone: bool,
+    suspect: bool,
     phases: bool,
     etas: bool,
 }
@@ -41,6 +42,7 @@ impl State {
                 Effect::Silent { since } => news.silent = Some(Some(*since)),
                 Effect::Back => news.silent = Some(None),
                 Effect::Phone => news.phone = true,
+                Effect::Suspect => news.suspect = true,
                 Effect::Judged { .. }
                 | Effect::Confirmed(_)
                 | Effect::Lesson(_)
@@ -48,7 +50,8 @@ impl State {
                 | Effect::Fence { .. } => {}
             }
         }
-        if news.marker.is_none() && news.silent.is_none() && !news.phone && !news.phases && !news.etas {
+        let nothing = !(news.phone || news.suspect || news.phases || news.etas);
+        if news.marker.is_none() && news.silent.is_none() && nothing {
             return;
         }
         let route = self.route_news(driver);
@@ -125,7 +128,7 @@ impl State {
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters) = (&mut self.fields, &mut self.counters);
         let marker = tracker.marker();
-        let news = News { silent: Some(tracker.silent_since()), phone: true, ..News::default() };
+        let news = News { silent: Some(tracker.silent_since()), phone: true, suspect: true, ..News::default() };
         let position = |fields: &mut Fields, visible: bool| match marker.filter(|_| visible) {
             Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
             None => drop(fields.set_null(field::POSITION)),
@@ -224,10 +227,13 @@ fn common(
     }
 }
 
-/// What only operators see of the phone.
+/// What only operators see of the phone and its feed.
 fn whole_phone(fields: &mut Fields, news: &News, tracker: &Tracker) {
     if news.tells_phone() {
         phone::whole(fields, tracker);
+    }
+    if news.suspect {
+        phone::suspect(fields, tracker);
     }
 }
 

@@ -531,3 +531,32 @@ fn two_trips_on_board_have_each_its_own_stops() {
     // At the first door, and far from the second.
     assert_eq!((wanted(Watch::Closely), wanted(Watch::Nobody)), (3_000, 20_000));
 }
+
+#[test]
+fn a_feed_that_is_too_even_is_marked_and_nothing_of_it_refused() {
+    let mut scene = Scene::with(plan(1, Phase::ToDropoff));
+    let effects = scene.drive(0..100, 0.0, 12.0);
+    assert!(codes(&effects).iter().all(|code| *code == "accepted"));
+    assert_eq!(effects.iter().filter(|effect| **effect == Effect::Suspect).count(), 1);
+    let since = scene.tracker.too_even_since();
+    assert!(since.is_some_and(|since| since > at(50) && since < at(100)), "{since:?}");
+    let mut bytes = Vec::new();
+    scene.tracker.checkpoint(&mut bytes);
+    assert_eq!(Tracker::restore(&bytes).unwrap().too_even_since(), since);
+    // Off duty it is nobody's concern.
+    assert!(scene.apply(101, Plan { version: 2, ..Plan::default() }).contains(&Effect::Suspect));
+    assert_eq!(scene.tracker.too_even_since(), None);
+}
+
+#[test]
+fn a_checkpoint_of_the_version_before_is_read() {
+    let mut scene = Scene::idle();
+    scene.fix(0, store());
+    let (mut bytes, mut newest) = (Vec::new(), Vec::new());
+    scene.tracker.checkpoint(&mut bytes);
+    scene.tracker.evenness.save(&mut crate::bytes::Writer(&mut newest));
+    bytes.truncate(bytes.len() - newest.len());
+    bytes[0] = 5;
+    let restored = Tracker::restore(&bytes).unwrap();
+    assert_eq!((restored.newest, restored.evenness), (scene.tracker.newest, Evenness::default()));
+}

@@ -147,7 +147,7 @@ proptest! {
         }
         bytes[0] = 99;
         let refused = Tracker::restore(&bytes).unwrap_err().to_string();
-        prop_assert_eq!(refused, "checkpoint version 99 is unknown; this build reads version 5");
+        prop_assert_eq!(refused, "checkpoint version 99 is unknown; this build reads version 6");
     }
 
     #[test]
