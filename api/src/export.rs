@@ -14,7 +14,7 @@ use wayfare_wire::{Topic, ids, kept};
 
 use crate::House;
 use crate::records::track::{self, Point};
-use crate::records::{Driver, device_key, trip};
+use crate::records::{Driver, Trip, device_key, trip};
 
 /// Lines that wait for a slow reader; then reading waits too.
 const QUEUE: usize = 16;
@@ -84,6 +84,7 @@ async fn write(house: &House, driver: &Driver, out: &mut Out) -> Result<(), Fail
     }
     tokens(house, &id, out).await?;
     parts(house, &id, out).await?;
+    answers(house, driver.id, out).await?;
     tracks(house, &id, out).await?;
     documents(
         house,
@@ -158,6 +159,34 @@ async fn parts(house: &House, driver: &str, out: &mut Out) -> Result<(), Failure
                 }),
             )
             .await?;
+        }
+    }
+}
+
+/// What the driver was offered and answered, also of trips that went to somebody else, and what it said of trips by hand. Of each trip the last
+/// offer is held.
+async fn answers(house: &House, driver: ids::Driver, out: &mut Out) -> Result<(), Failure> {
+    let (id, mut after) = (driver.to_string(), i64::MIN);
+    loop {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT rowid AS id, doc FROM trip WHERE doc LIKE '%' || $1 || '%' AND rowid > $2 ORDER BY rowid LIMIT $3",
+        )
+        .bind(&id)
+        .bind(after)
+        .bind(PAGE)
+        .fetch_all(house.db.read())
+        .await?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        after = *last;
+        for (_, doc) in &rows {
+            let trip: Trip = serde_json::from_str(doc)?;
+            let places = || json!({ "pickup": trip.pickup, "dropoff": trip.dropoff });
+            if let Some(offer) = trip.offer.as_ref().filter(|offer| offer.driver == driver) {
+                out.line("offer", json!({ "trip": trip.id.to_string(), "offer": offer, "places": places() })).await?;
+            }
+            for word in trip.manual.iter().filter(|word| word.by == id) {
+                out.line("said", json!({ "trip": trip.id.to_string(), "said": word })).await?;
+            }
         }
     }
 }

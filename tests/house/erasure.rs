@@ -233,7 +233,24 @@ async fn an_erased_driver_is_found_nowhere_and_nobody_else_misses_anything() {
     let topic = format!("driver:{}", ana.id);
     watcher.subscribe(&[&topic]).await;
     watcher.until("the driver", |memory: &Memory| !memory.state(&topic).is_null()).await;
-    let asked: Vec<Trip> = [ana_trips.to_vec(), offers(&house, &ana, &store).await].concat();
+    let offered = offers(&house, &ana, &store).await;
+    // What she was asked, what she answered, and what she said by hand can be had too.
+    let answer = house.call("GET", &path, Some(&house.key), None).await;
+    let lines: Vec<Value> = answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_class = |class: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["class"] == class).map(|line| &line["data"]).collect()
+    };
+    for (trip, state) in offered.iter().zip(["accepted", "declined", "open"]) {
+        let found = of_class("offer").into_iter().find(|data| data["trip"] == *trip.id);
+        let found = found.unwrap_or_else(|| panic!("{state}: {}", answer.text));
+        assert_eq!((&found["offer"]["state"], &found["offer"]["driver"]), (&json!(state), &json!(ana.id)));
+        assert_eq!(found["places"]["pickup"]["name"], "Kitchen");
+    }
+    assert_eq!(of_class("offer").len(), 3);
+    assert_eq!(of_class("said").len(), 1);
+    assert_eq!(of_class("said")[0]["said"]["phase"], "at_pickup");
+    assert_eq!(lines.last().unwrap()["data"]["lines"], lines.len() - 1);
+    let asked: Vec<Trip> = [ana_trips.to_vec(), offered].concat();
     let erasure = house.done("DELETE", &format!("/v1/drivers/{}", ana.id), Value::Null).await;
     assert_eq!((&erasure["kind"], &erasure["state"]), (&json!("driver"), &json!("erasing")));
     assert_eq!(app.closed().await, 4201);

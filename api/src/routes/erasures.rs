@@ -53,8 +53,8 @@ pub async fn driver(
 
 /// Export everything that is held of a driver
 ///
-/// A line of JSON for each item: `class` and `data`. Profile, state, device keys (never the keys), tokens (by id), trips without their customers, tracks,
-/// fixes that were not kept, arrivals, what the fix log still holds, fence events. The last line has the class `end`; an export without it is not whole.
+/// A line of JSON for each item: `class` and `data`. Profile, state, device keys (never the keys), tokens (by id), trips without their customers, offers and
+/// what was said by hand, tracks, fixes that were not kept, arrivals, what the fix log still holds, fence events. The last line has the class `end`; an export without it is not whole.
 #[utoipa::path(get, path = "/v1/drivers/{id}/export", tag = "drivers", params(("id" = String, Path)), responses((status = 200, body = String, content_type = "application/x-ndjson")))]
 pub async fn export(
     State(house): State<Arc<House>>,
