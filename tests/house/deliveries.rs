@@ -1,5 +1,7 @@
 //! Deliveries told to drivers, offers taken and left, and phases said by hand.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -24,6 +26,11 @@ async fn offered(house: &House, driver: &Driver, store: Option<&str>) -> String 
     assert_eq!((&record["phase"], &record["driver"]), (&json!("unassigned"), &Value::Null));
     assert_eq!((&record["offer"]["state"], &record["offer"]["driver"]), (&json!("open"), &json!(driver.id)));
     trip
+}
+
+/// The driver stands at the kitchen.
+fn here() -> wayfare_driver::Fix {
+    wayfare_driver::Fix { lat: PICKUP.0, lon: PICKUP.1, accuracy_m: Some(5.0), ..wayfare_driver::Fix::default() }
 }
 
 impl House {
@@ -176,6 +183,42 @@ async fn an_app_without_a_connection_answers_by_request() {
     house.assert_clean_log();
 }
 
+#[tokio::test]
+async fn who_only_sends_requests_hears_of_deliveries_when_there_is_something_new_and_wants_it() {
+    let house = House::start().await;
+    let driver = house.driver("Ana").await;
+    let post = async |deliveries: Option<&str>| -> Value {
+        let mut body = json!({ "fixes": [{ "lat": PICKUP.0, "lon": PICKUP.1, "t_ms": now_ms() }] });
+        if let Some(tag) = deliveries {
+            body["deliveries"] = tag.into();
+        }
+        let answer = house.call("POST", "/v1/fixes", Some(&driver.token), Some(&body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let members: Vec<String> = answer.json().as_object().unwrap().keys().cloned().collect();
+        let told = members.iter().any(|name| name == "deliveries");
+        assert_eq!(members.len(), if told { 4 } else { 3 }, "{members:?}");
+        answer.json()["deliveries"].clone()
+    };
+    assert_eq!(post(Some("")).await, Value::Null, "there is nothing");
+    let trip = offered(&house, &driver, None).await;
+    let told = until(SOON, "the offer", async || Some(post(Some("")).await).filter(|told| !told.is_null())).await;
+    assert_eq!((&told["open"][0]["trip"], &told["open"][0]["offer"]), (&json!(trip), &json!(1)));
+    let tag = told["tag"].as_str().unwrap();
+    assert_eq!(post(Some(tag)).await, Value::Null, "nothing new");
+    assert_eq!(post(None).await, Value::Null, "who does not ask is told nothing");
+    assert_eq!(post(Some("")).await, told, "an answer that was lost is given again");
+    let accepted = house.call("POST", &format!("/v1/trips/{trip}/accept"), Some(&driver.token), Some(&json!({}))).await;
+    assert_eq!(accepted.status, 200, "{}", accepted.text);
+    let now =
+        until(SOON, "it is the driver's", async || Some(post(Some(tag)).await).filter(|told| !told.is_null())).await;
+    assert_eq!((&now["open"][0]["trip"], &now["open"][0]["offer"]), (&json!(trip), &Value::Null));
+    house.post(&format!("/v1/trips/{trip}/cancel"), json!({})).await;
+    let now =
+        until(SOON, "it is gone", async || Some(post(now["tag"].as_str()).await).filter(|told| !told.is_null())).await;
+    assert_eq!(now, json!({ "tag": "", "open": [] }));
+    house.assert_clean_log();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_library_passes_offers_on_and_says_answers_until_they_are_noted() {
     let house = House::start_with(&QUIC).await;
@@ -190,17 +233,31 @@ async fn the_library_passes_offers_on_and_says_answers_until_they_are_noted() {
         };
         let (phone, mut events) = Phone::connect(config).unwrap();
         let trip = offered(&house, &ana, None).await;
-        if way != Way::Http {
-            let delivery = within(SOON, "an offer", async {
+        // Without a connection it is heard in the answer to a fix.
+        let speak = || {
+            if way == Way::Http {
+                phone.send(here()).unwrap();
+            }
+        };
+        let mut hears = async |what: &str, wanted: &dyn Fn(&Event) -> bool| {
+            within(SOON, what, async {
                 loop {
-                    if let Event::Delivery(delivery) = events.recv().await.unwrap() {
-                        return delivery;
+                    speak();
+                    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), events.recv()).await {
+                        if wanted(&event) {
+                            return;
+                        }
                     }
                 }
             })
             .await;
-            assert_eq!((delivery.trip, delivery.offer), (trip.clone(), Some(1)));
-        }
+        };
+        let told = |wanted: String, number: Option<u64>| move |event: &Event| matches!(event, Event::Delivery(told) if told.trip == wanted && told.offer == number);
+        hears("an offer", &told(trip.clone(), Some(1))).await;
+        let brief = offered(&house, &ana, None).await;
+        hears("another", &told(brief.clone(), Some(1))).await;
+        house.post(&format!("/v1/trips/{brief}/cancel"), json!({})).await;
+        hears("its end", &|event| matches!(event, Event::Withdrawn { trip, .. } if *trip == brief)).await;
         assert!(phone.accept("trp_00000000000000000000000000", 1) && phone.accept(&*trip, 1));
         let mut noted = async |wanted: &str| {
             within(SOON, "a note", async {

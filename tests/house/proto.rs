@@ -28,7 +28,7 @@ fn bytes(message: &FromDriver) -> Vec<u8> {
 }
 
 fn fixes(seq: u64, fixes: Vec<Fix>) -> Vec<u8> {
-    bytes(&FromDriver::Fixes(Fixes { session: None, seq, sent_ms: Some(now_ms()), fixes }))
+    bytes(&FromDriver::Fixes(Fixes { seq, sent_ms: Some(now_ms()), fixes, ..Fixes::default() }))
 }
 
 type Socket = WebSocketStream<TcpStream>;

@@ -271,7 +271,7 @@ impl Core {
         }
         self.paused_until = None;
         let (seq, fixes) = self.outbox.next(now)?;
-        let message = Fixes { session: None, seq, sent_ms: Some(wall_ms), fixes: fixes.to_vec() };
+        let message = Fixes { seq, sent_ms: Some(wall_ms), fixes: fixes.to_vec(), ..Fixes::default() };
         Some(Outgoing { seq, count: fixes.len(), message: FromDriver::Fixes(message) })
     }
 

@@ -10,7 +10,8 @@ use crate::core::ladder::Way;
 /// Something the app may want to know.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A delivery was given to this driver, or is offered: see [`crate::Driver::accept`]. All that are open come again on each connection.
+    /// A delivery was given to this driver, or is offered: see [`crate::Driver::accept`]. All that are open come again on each connection;
+    /// over HTTP, with the answer to the first fixes.
     Delivery(Delivery),
     /// A delivery that was told is not this driver's any more.
     Withdrawn {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 use wayfare_bus::Append;
 use wayfare_engine::{DriverId, Phase};
-use wayfare_wire::messages::drive::{Delivery, ToDriver};
+use wayfare_wire::messages::drive::{Deliveries, Delivery, ToDriver};
 use wayfare_wire::topic::REPORTS_LOG;
 use wayfare_wire::{ErrorBody, ErrorCode, ids};
 
@@ -49,6 +49,14 @@ impl State {
         for delivery in deliveries.iter().filter(is_new) {
             self.say(id, &ToDriver::NewDeliveryAssigned(delivery.clone()));
         }
+    }
+
+    /// What a driver has to hear of its deliveries in an answer: all of them, if they are others than its app says that it knows of. As JSON.
+    pub fn deliveries_to_tell(&self, driver: DriverId, known: &str) -> Option<Vec<u8>> {
+        let open = &self.drivers.get(&driver)?.deliveries;
+        let tag = tag_of(open);
+        // Plain members only: nothing in it can fail.
+        (tag != known).then(|| serde_json::to_vec(&Deliveries { tag, open: open.clone() }).unwrap_or_default())
     }
 
     /// An answer to an offer that this driver knows of.
@@ -144,6 +152,21 @@ impl Shard {
         };
         self.state.borrow_mut().say(id, &answer);
     }
+}
+
+/// Says which deliveries these are, the same on every node: nothing for none, otherwise FNV-1a of trips and offers.
+fn tag_of(deliveries: &[Delivery]) -> String {
+    if deliveries.is_empty() {
+        return String::new();
+    }
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for Delivery { trip, offer, .. } in deliveries {
+        let offer = offer.map_or(0, |number| number.wrapping_add(1)).to_le_bytes();
+        for byte in trip.bytes().chain(offer) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
 }
 
 fn unknown(trip: &str) -> ErrorBody {

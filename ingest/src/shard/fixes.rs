@@ -106,6 +106,8 @@ impl State {
         // Over HTTP the rate comes with every answer, on a connection only when it changes.
         let post = matches!(to, AckTo::Post(_));
         let interval_ms = if post { self.wanted_interval_ms(driver, Reach::Answered) } else { 0 };
+        let known = message.message.deliveries.as_deref().filter(|_| post);
+        let deliveries = known.and_then(|known| self.deliveries_to_tell(driver, known));
         let codec = match to {
             AckTo::Conn(id) => self.conn(id).map_or_else(DriveCodec::default, |conn| conn.codec),
             AckTo::Post(_) => DriveCodec::Json,
@@ -148,6 +150,10 @@ impl State {
                 write_verdicts(out, seq, verdicts, unreadable);
                 out.extend_from_slice(b",\"interval_ms\":");
                 write_u64(out, u64::from(interval_ms));
+                if let Some(deliveries) = &deliveries {
+                    out.extend_from_slice(b",\"deliveries\":");
+                    out.extend_from_slice(deliveries);
+                }
                 out.push(b'}');
             });
         });

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use wayfare_wire::messages::drive::{Fixes, FixesReply, FromDriver, Phone, ToDriver};
+use wayfare_wire::messages::drive::{Deliveries, Fixes, FixesReply, FromDriver, Phone, ToDriver};
 use wayfare_wire::{ErrorBody, ErrorCode};
 
 use super::Heard;
@@ -82,6 +82,7 @@ impl Target {
             sender: None,
             heard: VecDeque::from([welcome()]),
             answered: false,
+            known: Deliveries::default(),
         }
     }
 
@@ -113,6 +114,8 @@ pub(crate) struct Line {
     sender: Option<SendRequest<Full<Bytes>>>,
     heard: VecDeque<ToDriver>,
     answered: bool,
+    /// Deliveries that were told on this line.
+    known: Deliveries,
 }
 
 impl Line {
@@ -166,7 +169,8 @@ impl Line {
     /// Posts the message and keeps what the answer says.
     pub(crate) async fn fixes(&mut self, message: &FromDriver) -> Result<(), Ended> {
         let FromDriver::Fixes(fixes) = message else { return Err(failed("not a message of fixes")) };
-        let request = Fixes { session: Some(format!("{:x}", self.session)), ..fixes.clone() };
+        let (session, known) = (format!("{:x}", self.session), self.known.tag.clone());
+        let request = Fixes { session: Some(session), deliveries: Some(known), ..fixes.clone() };
         let body = serde_json::to_vec(&request).map_err(failed)?;
         let (status, retry_after, answer) = self.ask("/v1/fixes", body.into()).await?;
         match status {
@@ -188,7 +192,7 @@ impl Line {
         }
     }
 
-    /// An answer as the messages `ack` and `config`.
+    /// An answer as the messages `ack` and `config`, and those about deliveries.
     fn keep(&mut self, answer: &[u8], seq: u64) -> Result<(), Ended> {
         let reply = serde_json::from_slice::<FixesReply>(answer).ok().filter(|reply| reply.ack.seq == seq);
         // What answers 200 without our number is a portal that wants to be logged in to.
@@ -196,7 +200,22 @@ impl Line {
         self.answered = true;
         self.heard.push_back(ToDriver::Ack(reply.ack));
         self.heard.push_back(ToDriver::Config { interval_ms: reply.interval_ms, heartbeat_ms: None });
+        if let Some(deliveries) = reply.deliveries {
+            self.compare(deliveries);
+        }
         Ok(())
+    }
+
+    /// What is new, and what is gone, as the messages in which a connection hears of it.
+    fn compare(&mut self, deliveries: Deliveries) {
+        let known = std::mem::replace(&mut self.known, deliveries);
+        for old in known.open.iter().filter(|old| self.known.open.iter().all(|new| new.trip != old.trip)) {
+            self.heard.push_back(ToDriver::DeliveryWithdrawn { trip: old.trip.clone(), offer: old.offer });
+        }
+        let is_known = |trip: &str, offer| known.open.iter().any(|old| old.trip == trip && old.offer == offer);
+        for new in self.known.open.iter().filter(|new| !is_known(&new.trip, new.offer)) {
+            self.heard.push_back(ToDriver::NewDeliveryAssigned(new.clone()));
+        }
     }
 
     /// Posts, and gives status, `Retry-After` and the whole answer.

@@ -76,7 +76,7 @@ pub fn fixes_from_json(bytes: &[u8]) -> Result<Decoded, Malformed> {
 pub fn from_driver(bytes: &[u8]) -> Result<(FromDriver, Vec<(u32, String)>), Malformed> {
     // Nearly every message is one of fixes: read as such, serde is saved the detour of buffering a tagged enum.
     if let Ok(Tagged { kind: "fixes", seq, sent_ms, fixes }) = serde_json::from_slice(bytes) {
-        return Ok((FromDriver::Fixes(Fixes { session: None, seq, sent_ms, fixes }), Vec::new()));
+        return Ok((FromDriver::Fixes(Fixes { seq, sent_ms, fixes, ..Fixes::default() }), Vec::new()));
     }
     match serde_json::from_slice::<FromDriver>(bytes) {
         Ok(message) => Ok((message, Vec::new())),
@@ -129,12 +129,20 @@ struct LooseFixes<'a> {
     sent_ms: Option<i64>,
     #[serde(borrow)]
     fixes: Vec<&'a RawValue>,
+    #[serde(default)]
+    deliveries: Option<String>,
 }
 
 impl LooseFixes<'_> {
     fn settle(self) -> Decoded {
         let mut decoded = Decoded {
-            message: Fixes { session: self.session, seq: self.seq, sent_ms: self.sent_ms, fixes: Vec::new() },
+            message: Fixes {
+                session: self.session,
+                seq: self.seq,
+                sent_ms: self.sent_ms,
+                fixes: Vec::new(),
+                deliveries: self.deliveries,
+            },
             unreadable: Vec::new(),
         };
         for raw in self.fixes {
@@ -232,8 +240,9 @@ mod tests {
         #[test]
         fn decode_undoes_encode(lat in -90.0..90.0_f64, lon in -180.0..180.0_f64, t_ms: i64, seq: u64, mock: bool) {
             let sent = FromDriver::Fixes(Fixes {
-                session: None, seq, sent_ms: Some(t_ms),
+                seq, sent_ms: Some(t_ms),
                 fixes: vec![Fix { lat, lon, t_ms: Some(t_ms), mock, ..Fix::default() }],
+                ..Fixes::default()
             });
             let (read, unreadable) = from_driver(&serde_json::to_vec(&sent).unwrap()).unwrap();
             prop_assert!(unreadable.is_empty());

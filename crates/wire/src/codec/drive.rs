@@ -201,7 +201,12 @@ mod tests {
             FromDriver::Hello { token: None, session: "9f3a61c0".into() },
             FromDriver::Hello { token: Some("t".into()), session: "ffffffffffffffff".into() },
             FromDriver::Auth { token: "t".into() },
-            FromDriver::Fixes(Fixes { session: None, seq: 9, sent_ms: Some(-5), fixes: vec![fix, Fix::default()] }),
+            FromDriver::Fixes(Fixes {
+                seq: 9,
+                sent_ms: Some(-5),
+                fixes: vec![fix, Fix::default()],
+                ..Fixes::default()
+            }),
             FromDriver::Ping,
             FromDriver::Accept { trip: "trp_1".into(), offer: 1 },
             FromDriver::Decline { trip: "trp_1".into(), offer: 1, reason: Some("too far".into()) },
@@ -231,7 +236,7 @@ mod tests {
         {
             let fix = Fix { lat, lon, ..Fix::default() };
             let mut bytes = Vec::new();
-            let message = Fixes { session: None, seq: 1, sent_ms: None, fixes: vec![fix] };
+            let message = Fixes { seq: 1, fixes: vec![fix], ..Fixes::default() };
             DriveCodec::Proto.write_from_driver(&mut bytes, &FromDriver::Fixes(message));
             let (FromDriver::Fixes(read), _) = DriveCodec::Proto.read(&bytes).unwrap() else {
                 panic!("other than fixes")
@@ -253,7 +258,7 @@ mod tests {
         fn fixes_come_back_to_a_centimetre(lat in -90.0..=90.0_f64, lon in -180.0..=180.0_f64, t_ms: Option<i64>, speed_mps: Option<f32>, seq: u64) {
             let sent = Fix { lat, lon, t_ms, speed_mps, ..Fix::default() };
             let mut bytes = Vec::new();
-            DriveCodec::Proto.write_from_driver(&mut bytes, &FromDriver::Fixes(Fixes { session: None, seq, sent_ms: None, fixes: vec![sent] }));
+            DriveCodec::Proto.write_from_driver(&mut bytes, &FromDriver::Fixes(Fixes { seq, fixes: vec![sent], ..Fixes::default() }));
             let (FromDriver::Fixes(read), _) = DriveCodec::Proto.read(&bytes).unwrap() else { panic!("other than fixes") };
             let fix = read.fixes[0];
             prop_assert!((fix.lat - lat).abs() <= 5.1e-8 && (fix.lon - lon).abs() <= 5.1e-8);

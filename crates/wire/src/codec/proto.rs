@@ -294,7 +294,7 @@ pub(super) fn from_driver(bytes: &[u8]) -> Result<drive::FromDriver, Malformed> 
         From::Auth(Auth { token }) => drive::FromDriver::Auth { token },
         From::Fixes(Fixes { seq, sent_ms, fixes }) => {
             let fixes = fixes.into_iter().map(read_fix).collect();
-            drive::FromDriver::Fixes(drive::Fixes { session: None, seq, sent_ms, fixes })
+            drive::FromDriver::Fixes(drive::Fixes { seq, sent_ms, fixes, ..drive::Fixes::default() })
         }
         From::Ping(Empty {}) => drive::FromDriver::Ping,
         From::Phone(phone) => drive::FromDriver::Phone(read_phone(&phone)),
@@ -571,7 +571,7 @@ mod tests {
             altitude_m: Some(-1.0),
             mock: true,
         };
-        let fixes = drive::Fixes { session: None, seq: 41, sent_ms: Some(7), fixes: vec![fix] };
+        let fixes = drive::Fixes { seq: 41, sent_ms: Some(7), fixes: vec![fix], ..drive::Fixes::default() };
         let check = |message: &drive::FromDriver, expected: &str| {
             let mut bytes = Vec::new();
             write_from_driver(&mut bytes, message);

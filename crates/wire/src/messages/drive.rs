@@ -73,6 +73,9 @@ pub struct Fixes {
     pub sent_ms: Option<i64>,
     /// In the order taken; at most `max_fixes`.
     pub fixes: Vec<Fix>,
+    /// Only over HTTP: the tag of the deliveries that the app knows of, empty if it knows of none. Absent: it does not want to hear of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<String>,
 }
 
 /// One position as the phone measured it.
@@ -244,11 +247,23 @@ pub struct Detail {
 }
 
 /// Answer to `POST /v1/fixes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FixesReply {
     /// The verdicts.
     #[serde(flatten)]
     pub ack: Ack,
     /// Send a fix this often, milliseconds.
     pub interval_ms: u32,
+    /// All that are open, if they are others than the app said that it knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Deliveries>,
+}
+
+/// The deliveries of a driver, as an answer over HTTP tells them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// To be given back in the next message.
+    pub tag: String,
+    /// Those that are the driver's or are offered to it. One that was told before and is missing here is withdrawn.
+    pub open: Vec<Delivery>,
 }

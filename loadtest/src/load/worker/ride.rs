@@ -126,7 +126,7 @@ impl Ride {
             // Writing to a Vec cannot fail.
             DriveCodec::Json => write_fixes(&mut self.text, self.seq, now_ms, &fix).unwrap_or_default(),
             DriveCodec::Proto => {
-                let fixes = Fixes { session: None, seq: self.seq, sent_ms: Some(now_ms), fixes: vec![fix] };
+                let fixes = Fixes { seq: self.seq, sent_ms: Some(now_ms), fixes: vec![fix], ..Fixes::default() };
                 self.codec.write_from_driver(&mut self.text, &FromDriver::Fixes(fixes));
             }
         }
