@@ -136,7 +136,7 @@ async fn a_queue_on_the_disk_outlives_the_app_and_the_house() {
     let config = DriverConfig { queue_dir: Some(dir.path().to_owned()), ..config(&house, &ana) };
     // What was sent in one codec and not acked is sent again in the other, and recognised.
     let config = |round: u64| {
-        let codec = if round % 2 == 0 { DriveCodec::Proto } else { DriveCodec::Json };
+        let codec = if round.is_multiple_of(2) { DriveCodec::Proto } else { DriveCodec::Json };
         DriverConfig { codec, ..config.clone() }
     };
     let start_ms = now_ms() - 3_600_000;

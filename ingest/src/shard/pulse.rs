@@ -11,7 +11,6 @@
 
 use wayfare_engine::DriverId;
 
-use super::drivers::Tracked;
 use super::line::Line;
 use super::state::{ConnId, State};
 
@@ -22,9 +21,10 @@ impl State {
     /// How far apart the heartbeats of this driver's connection should be now, seconds.
     pub fn wanted_heartbeat_s(&self, driver: DriverId, line: &Line) -> u32 {
         let heartbeat_s = self.link_limits.heartbeat_s;
-        let is_live = |tracked: &Box<Tracked>| tracked.tracker.trips().next().is_some();
+        let tracked = self.drivers.get(&driver);
+        let is_live = tracked.is_some_and(|tracked| tracked.tracker.trips().next().is_some());
         match line {
-            Line::WebSocket(_) if !self.drivers.get(&driver).is_some_and(is_live) => heartbeat_s * IDLE_TIMES,
+            Line::WebSocket(_) if !is_live => heartbeat_s * IDLE_TIMES,
             _ => heartbeat_s,
         }
     }
