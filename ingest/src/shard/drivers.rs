@@ -213,6 +213,7 @@ impl Shard {
     pub async fn look_over(&self) {
         let (renew, idle) = {
             let mut state = self.state.borrow_mut();
+            state.tick();
             state.look_over_conns();
             state.look_over_drivers();
             let State { house, lessons, .. } = &mut *state;
