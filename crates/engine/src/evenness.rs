@@ -33,9 +33,12 @@ const STEP_MS_MAX: i64 = 30_000;
 /// A shorter step may be standing, metres.
 const STEP_M_MIN: f64 = 8.0;
 
-/// See the module.
+/// See the module. On the heap from the first fix on: most drivers who are connected drive nowhere.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Evenness {
+pub(crate) struct Evenness(Option<Box<Walk>>);
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Walk {
     accuracy_m: f32,
     last: Option<Spot>,
     before: Option<Spot>,
@@ -54,12 +57,29 @@ struct Spot {
 
 impl Evenness {
     /// Since when the feed is too even.
-    pub(crate) const fn since(&self) -> Option<Millis> {
-        self.since
+    pub(crate) fn since(&self) -> Option<Millis> {
+        self.0.as_ref()?.since
     }
 
     /// Looks at an accepted fix, in the order of time. `afresh`: the driver is somewhere else. Says whether the mark came or went.
     pub(crate) fn see(&mut self, fix: &Fix, afresh: bool) -> bool {
+        if self.0.is_none() && fix.accuracy_m().is_none() {
+            return false;
+        }
+        self.0.get_or_insert_default().see(fix, afresh)
+    }
+
+    pub(crate) fn save(&self, w: &mut Writer<'_>) {
+        w.option(self.0.as_deref(), |w, walk| walk.save(w));
+    }
+
+    pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+        Ok(Self(r.option("evenness", Walk::load)?.map(Box::new)))
+    }
+}
+
+impl Walk {
+    fn see(&mut self, fix: &Fix, afresh: bool) -> bool {
         // Unknown is 0: no evidence, but a number that changed.
         let accuracy_m = fix.accuracy_m().unwrap_or(0.0);
         if accuracy_m.to_bits() != self.accuracy_m.to_bits() {
@@ -108,7 +128,7 @@ impl Evenness {
         over
     }
 
-    pub(crate) fn save(&self, w: &mut Writer<'_>) {
+    fn save(&self, w: &mut Writer<'_>) {
         w.f32(self.accuracy_m);
         for spot in [self.last, self.before] {
             w.option(spot, |w, spot| {
@@ -121,7 +141,7 @@ impl Evenness {
         w.option(self.since, Writer::time);
     }
 
-    pub(crate) fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
+    fn load(r: &mut Reader<'_>) -> Result<Self, RestoreError> {
         const NAME: &str = "evenness";
         let spot = |r: &mut Reader<'_>| Ok(Spot { position: r.position(NAME)?, taken: r.time(NAME)? });
         Ok(Self {

@@ -255,7 +255,7 @@ impl Tracker {
 
     /// Since when the feed is too even to come from a receiver: one accuracy all the time, and positions on straight lines, evenly spaced.
     #[must_use]
-    pub const fn too_even_since(&self) -> Option<Millis> {
+    pub fn too_even_since(&self) -> Option<Millis> {
         self.evenness.since()
     }
 
