@@ -1,6 +1,6 @@
 //! Every 401 and 403 of every door over HTTP goes into the audit trail: who, as far as that is known, and what was asked for; nothing of what was sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use wayfare_net::audit;
+use wayfare_net::network::network_name;
 use wayfare_net::tokens::Verifier;
 use wayfare_wire::TokenKind;
 
@@ -26,23 +27,10 @@ pub async fn note(State(verifier): State<Arc<Verifier>>, request: Request, next:
     let token = given.as_ref().and_then(|given| given.to_str().ok()?.split_once(' ')).map(|(_, token)| token.trim());
     let now_s = wayfare_bus::now_ms() / 1000;
     let claims = token.and_then(|token| verifier.verify(token, TokenKind::Access, now_s).ok());
-    let who = claims.map_or_else(|| from.map_or_else(|| "unknown".into(), network), |claims| audit::name_of(&claims));
+    let who =
+        claims.map_or_else(|| from.map_or_else(|| "unknown".into(), network_name), |claims| audit::name_of(&claims));
     // A path that is no route may hold anything.
     let route = route.as_ref().map_or("another path", MatchedPath::as_str);
     audit::refused(who, &format!("{method} {route}"), outcome);
     response
-}
-
-/// A /24 of IPv4, a /64 of IPv6: enough to see where a flood comes from.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
 }

@@ -9,6 +9,7 @@ use wayfare_bus::{Bus, Event, EventKind, Subscriber};
 use wayfare_engine::DriverId;
 use wayfare_net::bucket::{Buckets, Rate};
 use wayfare_net::device_key;
+use wayfare_net::network::network_name;
 use wayfare_wire::device_key::{DEVICE_KEY_SETS, DeviceKeyDoc, device_key_set, device_key_set_of};
 use wayfare_wire::dialects::Dialect;
 
@@ -52,7 +53,7 @@ impl DeviceKeys {
 
     /// A wrong key came from there. False if too many did.
     pub fn may_miss(&self, from: Option<IpAddr>) -> bool {
-        let network = from.map(network).unwrap_or_default();
+        let network = from.map(network_name).unwrap_or_default();
         self.misses.lock().unwrap_or_else(PoisonError::into_inner).take(&network, Instant::now())
     }
 
@@ -72,20 +73,6 @@ impl DeviceKeys {
                 }
             }
             EventKind::Absent | EventKind::End(_) => {}
-        }
-    }
-}
-
-/// What a stranger cannot change at will: a /24 of IPv4, a /64 of IPv6.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            format!("{a}.{b}.{c}")
-        }
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}")
         }
     }
 }
@@ -139,19 +126,5 @@ impl Follower {
                 self.keys.apply(event);
             }
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_is_what_one_customer_of_a_provider_has() {
-        let check = |address: &str, expected: &str| assert_eq!(network(address.parse().unwrap()), expected);
-        check("192.0.2.77", "192.0.2");
-        check("::ffff:192.0.2.77", "192.0.2");
-        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2");
     }
 }

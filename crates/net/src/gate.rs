@@ -21,6 +21,7 @@ use ipnet::IpNet;
 use wayfare_wire::{Claims, ErrorBody, ErrorCode, Role};
 
 use crate::bucket::{Bucket, Buckets, Rate};
+use crate::network::{address_key, network_key};
 use crate::reply::Refusal;
 
 /// Addresses and networks remembered, each; beyond it those that asked for little are forgotten first.
@@ -235,22 +236,6 @@ fn address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     plain.or_else(with_port).or_else(in_brackets).map(|address: IpAddr| address.to_canonical())
-}
-
-/// An address of IPv4, a /64 of IPv6. The two never meet: no /64 in use begins with 32 zero bits.
-fn address_key(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits()),
-        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-    }
-}
-
-/// A /24 of IPv4, a /48 of IPv6.
-fn network_key(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits() >> 8),
-        IpAddr::V6(address) => (address.to_bits() >> 80) as u64,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! The door of Wayfare: what every listener needs, whichever role stands behind it.
 //!
-//! Accepting and draining ([`serve`]), tokens ([`tokens`]), keys of phones ([`device_key`]), origins ([`origin`]), limits ([`bucket`], [`gate`]), threads ([`cores`]), errors over HTTP ([`reply`]),
+//! Accepting and draining ([`serve`]), tokens ([`tokens`]), keys of phones ([`device_key`]), origins ([`origin`]), limits ([`bucket`], [`gate`]) by where somebody comes from ([`network`]), threads ([`cores`]), errors over HTTP ([`reply`]),
 //! certificates ([`tls`]) and WebSocket framing ([`ws`]). It knows no driver and no trip.
 
 pub mod audit;
@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod cores;
 pub mod device_key;
 pub mod gate;
+pub mod network;
 pub mod origin;
 pub mod reply;
 pub mod serve;
