@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A file is followed by another when it has so many bytes,
 const FILE_BYTES: u64 = 8 << 20;
@@ -34,14 +35,16 @@ pub struct Entry {
     count: u64,
 }
 
-/// An entry as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An entry of the audit trail.
+// As it is written, and as the API gives it out: whoever follows the chain elsewhere needs the very line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct Line {
     /// Counts from 1, without a gap.
     pub n: u64,
     /// When, UTC, RFC 3339.
     pub at: String,
-    /// Role and id of the bearer, or the network that a request came from.
+    /// Role and id of the bearer (of drivers and customers the first 16 digits of its SHA-256), or the network that a request came from.
     pub who: String,
     /// Method and route, or the door.
     pub what: String,
@@ -51,7 +54,7 @@ pub struct Line {
     pub outcome: String,
     /// How many alike within a second.
     pub count: u64,
-    /// Hash of the line before.
+    /// Hash of the entry before.
     pub prev: String,
 }
 
