@@ -443,5 +443,10 @@ mod tests {
         assert_eq!(states, ["current", "withdrawn"]);
         let notes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(db.read()).await.unwrap();
         assert_eq!(notes, 2, "one for the new key, one for the withdrawn one");
+        // Not even in a part of the file that is not used any more.
+        db.close().await;
+        let file = std::fs::read(folder.path().join("records.sqlite")).unwrap();
+        let secret = STANDARD.encode(&pkcs8);
+        assert!(!file.windows(secret.len()).any(|window| window == secret.as_bytes()));
     }
 }
