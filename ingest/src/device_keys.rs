@@ -71,7 +71,7 @@ impl DeviceKeys {
                     put(&mut known, hash, &doc);
                 }
             }
-            EventKind::Absent | EventKind::End(_) => {}
+            EventKind::Absent | EventKind::Stale | EventKind::End(_) => {}
         }
     }
 }

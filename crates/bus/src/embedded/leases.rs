@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use crate::leases::{Held, Lease, Leases};
+use crate::leases::{Lease, LeaseError, Leases};
 
 /// All leases of this process.
 pub struct LeaseTable {
@@ -31,18 +31,18 @@ struct Entry {
 impl LeaseTable {
     /// Numbers start at the epoch shifted up, so that they grow over restarts as long as fewer than 2^20 leases are
     /// taken per millisecond of a process's life.
-    pub(super) fn new(epoch_ms: u64) -> Self {
+    pub(crate) fn new(epoch_ms: u64) -> Self {
         Self {
             epoch_ms,
             inner: Mutex::new(Inner { next: epoch_ms << 20, held: AHashMap::new(), drivers: AHashMap::new() }),
         }
     }
 
-    pub(crate) fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, Held> {
+    pub(crate) fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, LeaseError> {
         let mut inner = self.lock();
         if let Some(entry) = inner.held.get_mut(key).filter(|entry| entry.until > Instant::now()) {
             if *entry.holder != *holder {
-                return Err(Held);
+                return Err(LeaseError::Held);
             }
             entry.until = until(ttl_ms);
             return Ok(Lease { number: entry.number });
@@ -54,10 +54,10 @@ impl LeaseTable {
         self.lock().grant(key, holder, ttl_ms)
     }
 
-    pub(crate) fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), Held> {
+    pub(crate) fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), LeaseError> {
         let mut inner = self.lock();
         // An expired lease that nobody took meanwhile is still the newest.
-        let entry = inner.held.get_mut(key).filter(|entry| entry.number == lease.number).ok_or(Held)?;
+        let entry = inner.held.get_mut(key).filter(|entry| entry.number == lease.number).ok_or(LeaseError::Held)?;
         entry.until = until(ttl_ms);
         Ok(())
     }
@@ -90,6 +90,18 @@ impl LeaseTable {
     /// The newest number given for a driver, also of a lease that has expired; `None` when it was released or swept.
     pub(crate) fn newest_of(&self, driver: u128) -> Option<u64> {
         self.lock().drivers.get(&driver).copied()
+    }
+
+    /// Notes a number that another bus gave for a driver's lease, for the fix log beside this table.
+    pub(crate) fn note(&self, driver: u128, number: u64) {
+        let mut inner = self.lock();
+        let newest = inner.drivers.entry(driver).or_default();
+        *newest = number.max(*newest);
+    }
+
+    /// Forgets what [`Self::note`] noted.
+    pub(crate) fn forget(&self, driver: u128) {
+        self.lock().drivers.remove(&driver);
     }
 
     /// Expired leases stay for a while, so that their late writers are told apart from the newest; what was spent goes at once.
