@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod replica;
 mod servers;
 
 use std::sync::OnceLock;
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use wayfare_bus::{
     Append, Appended, Bus, Checkpoint, EmbeddedConfig, Entry, Event, EventKind, Fence, Fields, FixLogError,
-    FixLogLimits, Flush, LeaseError, Leases, LogStart, Members, PublishError, RedisConfig, Snapshot, Subscriber,
+    FixLogLimits, Flush, LeaseError, Leases, LogStart, PublishError, RedisConfig, Subscriber,
 };
+
+use replica::Replica;
 
 /// What an implementation must bring.
 trait Fixture: Sized {
@@ -198,44 +201,6 @@ async fn silence(subscriber: &mut Subscriber) {
     let mut events = Vec::new();
     let heard = tokio::time::timeout(Duration::from_millis(50), subscriber.recv(&mut events)).await;
     assert!(heard.is_err(), "{events:?}");
-}
-
-/// A reader that applies what it hears and checks every promise on the way.
-#[derive(Default)]
-struct Replica {
-    epoch: u64,
-    seq: u64,
-    members: Members,
-    snapshots: u64,
-    deltas: u64,
-    ended: bool,
-}
-
-impl Replica {
-    fn apply(&mut self, event: Event) {
-        assert!(!self.ended, "nothing follows an end");
-        match event.kind {
-            EventKind::Absent => assert_eq!(self.seq, 0),
-            EventKind::Stale => {}
-            EventKind::Snapshot(snapshot) => self.jump(snapshot),
-            EventKind::End(snapshot) => {
-                self.jump(snapshot);
-                self.ended = true;
-            }
-            EventKind::Delta { seq, patch } => {
-                assert_eq!(seq, self.seq + 1, "a delta applies to the number before it");
-                self.seq = seq;
-                self.deltas += 1;
-                self.members.apply(&patch);
-            }
-        }
-    }
-
-    fn jump(&mut self, snapshot: Snapshot) {
-        assert!((snapshot.epoch, snapshot.seq) >= (self.epoch, self.seq), "never back");
-        (self.epoch, self.seq, self.members) = (snapshot.epoch, snapshot.seq, snapshot.members);
-        self.snapshots += 1;
-    }
 }
 
 async fn a_late_reader_starts_with_a_snapshot_and_misses_nothing<F: Fixture>() {

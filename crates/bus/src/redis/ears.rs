@@ -117,9 +117,9 @@ async fn leave(hub: &Hub, topic: &Arc<Topic>) -> Result<bool, Error> {
 /// Subscribes, then reads. False if it is to be done again.
 async fn listen(hub: &Hub, topic: &Arc<Topic>) -> Result<bool, Error> {
     hub.heard.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic.key), Arc::clone(topic));
-    hub.link.ears.ssubscribe(topic.key.to_string()).await?;
+    hub.link.ask(|| hub.link.ears.ssubscribe(topic.key.to_string())).await?;
     loop {
-        let hash: Value = hub.link.commands.hgetall(&*topic.key).await?;
+        let hash: Value = hub.link.ask(|| hub.link.commands.hgetall(&*topic.key)).await?;
         let next = lock(&topic.mirror).read(Kept::read(hash), topic);
         match next {
             Next::Done => return Ok(true),

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike as _, ClusterInterface as _};
 use fred::types::config::Server;
 use fred::types::{ClusterHash, CustomCommand, Value};
@@ -68,6 +68,10 @@ pub async fn look(hub: &Hub) -> Result<(), Error> {
     let ids = join_all(primaries.iter().map(|server| hub.link.id_of(server))).await;
     let silent: Vec<Server> =
         primaries.iter().zip(&ids).filter(|(_, id)| id.is_err()).map(|(server, _)| server.clone()).collect();
+    if silent.len() == primaries.len() {
+        // Before anybody hears that it is away.
+        hub.link.note(&Err(Error::new(ErrorKind::IO, "no server answers")));
+    }
     let is_silent = !silent.is_empty();
     *hub.silent.write().unwrap_or_else(PoisonError::into_inner) = silent;
     if is_silent {
@@ -79,10 +83,10 @@ pub async fn look(hub: &Hub) -> Result<(), Error> {
     let mut arguments = vec![number(known)];
     arguments.extend(ids.into_iter().filter_map(Result::ok).map(Value::from));
     if arguments.len() == 1 {
-        return Err(Error::new(fred::error::ErrorKind::IO, "no server answers"));
+        return Err(Error::new(ErrorKind::IO, "no server answers"));
     }
     let Value::Array(mut reply) = hub.link.run(&ERA, &[&house_key(&hub.link)], arguments).await? else {
-        return Err(Error::new(fred::error::ErrorKind::Protocol, "an answer of another form"));
+        return Err(Error::new(ErrorKind::Protocol, "an answer of another form"));
     };
     let epoch = reply.remove(0).as_u64().unwrap_or(0);
     *lock(&hub.ready) = reply.into_iter().filter_map(Value::into_string).collect();
@@ -102,13 +106,6 @@ pub async fn run(hub: Arc<Hub>) {
             () = tokio::time::sleep(EVERY) => {}
             () = hub.link.trouble.notified() => tokio::time::sleep(AT_LEAST).await,
         }
-        let looked = look(&hub).await;
-        let is_up = looked.is_ok();
-        let changed = hub.link.up.send_if_modified(|up| std::mem::replace(up, is_up) != is_up);
-        match (changed, looked) {
-            (true, Err(error)) => tracing::error!(%error, "Redis is away: nothing is told until it is back"),
-            (true, Ok(())) => tracing::info!("Redis is back"),
-            (false, _) => {}
-        }
+        hub.link.note(&look(&hub).await);
     }
 }

@@ -115,7 +115,9 @@ impl Leases {
         }
         let key = self.hub.link.key(key, ":once");
         let expires = Some(Expiration::PX(ttl_ms.max(1)));
-        let set: Result<Value, _> = self.hub.link.commands.set(key, "", expires, Some(SetOptions::NX), false).await;
+        let link = &self.hub.link;
+        let set: Result<Value, _> =
+            link.ask(|| link.commands.set(&key, "", expires.clone(), Some(SetOptions::NX), false)).await;
         match set {
             Ok(done) => !done.is_null(),
             Err(error) => {

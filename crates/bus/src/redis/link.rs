@@ -17,6 +17,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries of what must not fail.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// A key that is on its way from one server to another can be asked for again after this,
+const MOVING_PAUSE: Duration = Duration::from_millis(20);
+/// and this often, before it counts as away.
+const MOVING_TRIES: u32 = 50;
+
 /// Messages that may wait between the connection and the topics; beyond it all topics are read anew.
 const MESSAGES_MAX: usize = 65_536;
 
@@ -67,8 +72,26 @@ impl Link {
         format!("{}{{{tag}}}{rest}", self.namespace)
     }
 
+    /// Asks, and asks again while the key is being moved to another server.
+    pub async fn ask<T, F>(&self, command: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        for _ in 0..MOVING_TRIES {
+            match command().await {
+                Err(error) if is_moving(&error) => tokio::time::sleep(MOVING_PAUSE).await,
+                done => return done,
+            }
+        }
+        command().await
+    }
+
     /// Runs a script once. The keys live in one slot.
     pub async fn run(&self, script: &Script, keys: &[&str], args: Vec<Value>) -> Result<Value, Error> {
+        self.ask(|| self.try_run(script, keys, &args)).await
+    }
+
+    async fn try_run(&self, script: &Script, keys: &[&str], args: &[Value]) -> Result<Value, Error> {
         let slot = ClusterHash::Custom(keys.first().map_or(0, |key| redis_keyslot(key.as_bytes())));
         let all = |what: &str| {
             let mut all = Vec::with_capacity(2 + keys.len() + args.len());
@@ -108,12 +131,28 @@ impl Link {
         let _ = self.up.subscribe().wait_for(|up| *up).await;
     }
 
+    /// Notes whether the house's own key answers.
+    pub fn note(&self, looked: &Result<(), Error>) {
+        let is_up = looked.is_ok();
+        if !self.up.send_if_modified(|up| std::mem::replace(up, is_up) != is_up) {
+            return;
+        }
+        match looked {
+            Err(error) => tracing::error!(%error, "Redis is away: nothing is told until it is back"),
+            Ok(()) => tracing::info!("Redis is back"),
+        }
+    }
+
     /// Ends both connections.
     pub async fn close(&self) {
         for client in [&self.commands, &self.ears] {
             let _ = client.quit().await;
         }
     }
+}
+
+fn is_moving(error: &Error) -> bool {
+    error.details().starts_with("TRYAGAIN") || error.details().starts_with("Too many redirections")
 }
 
 fn client(config: Config) -> Result<Client, Error> {
@@ -123,7 +162,9 @@ fn client(config: Config) -> Result<Client, Error> {
             connection.connection_timeout = ANSWER_WITHIN;
             connection.internal_command_timeout = ANSWER_WITHIN;
             connection.max_command_attempts = 1;
-            connection.max_redirections = 8;
+            // The library follows ASK by writing between other commands' answers, and takes those for its own. So it follows nothing: where a
+            // slot has moved it learns the new place, and we ask again.
+            connection.max_redirections = 0;
             connection.tcp.nodelay = Some(true);
             connection.unresponsive =
                 UnresponsiveConfig { max_timeout: Some(ANSWER_WITHIN), interval: Duration::from_millis(500) };

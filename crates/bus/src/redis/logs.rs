@@ -82,7 +82,7 @@ impl Logs {
         let known = lock(&self.known).logs.get(topic).copied();
         if known.is_none() {
             // For those who trim and erase.
-            let _: Value = link.commands.sadd(names_key(link), topic).await?;
+            let _: Value = link.ask(|| link.commands.sadd(names_key(link), topic)).await?;
         }
         let mut arguments = vec![number(self.hub.epoch()), number(known.map_or(0, |(newest, _)| newest))];
         for event in events {
@@ -156,7 +156,7 @@ impl Logs {
             (appended.collect::<Vec<String>>(), aged)
         };
         if aged {
-            topics = link.commands.smembers(names_key(link)).await?;
+            topics = self.all().await?;
         }
         let until_ms = crate::now_ms().saturating_sub(self.keep_ms);
         for topic in topics {
@@ -170,8 +170,7 @@ impl Logs {
     pub(crate) async fn erase(&self, text: &str, kept: Option<&str>) -> Result<ErasedEvents, LogError> {
         let link = &self.hub.link;
         let mut erased = ErasedEvents::default();
-        let topics: Vec<String> = link.commands.smembers(names_key(link)).await?;
-        for topic in topics {
+        for topic in self.all().await? {
             if !self.names(&topic, text).await? {
                 continue;
             }
@@ -186,10 +185,18 @@ impl Logs {
         Ok(erased)
     }
 
+    /// All logs there are, of any node.
+    async fn all(&self) -> Result<Vec<String>, Error> {
+        let link = &self.hub.link;
+        link.ask(|| link.commands.smembers(names_key(link))).await
+    }
+
     /// Whether a log knows a text: looked through in pages, so that nobody waits; only those that do are written anew.
     async fn names(&self, topic: &str, text: &str) -> Result<bool, LogError> {
         let meta = keys(&self.hub.link, topic).meta;
-        if self.hub.link.commands.hexists::<bool, _, _>(meta, format!("={text}")).await? {
+        let link = &self.hub.link;
+        let entity = format!("={text}");
+        if link.ask(|| link.commands.hexists::<bool, _, _>(&meta, &entity)).await? {
             return Ok(true);
         }
         let mut page = self.read(topic, LogStart::Oldest, PAGE).await?;
@@ -316,7 +323,7 @@ impl Tails {
             }
             for (channel, meta, is_heard) in all {
                 if !is_heard
-                    && hub.link.ears.ssubscribe(channel.to_string()).await.is_ok()
+                    && hub.link.ask(|| hub.link.ears.ssubscribe(channel.to_string())).await.is_ok()
                     && let Some(tail) = lock(&self.inner).get_mut(&channel)
                 {
                     tail.is_heard = true;

@@ -40,9 +40,10 @@ impl Topics {
         let key = house_key(&self.hub.link);
         loop {
             let field = (format!("ready:{owner}"), self.hub.epoch().to_string());
-            match self.hub.link.commands.hset::<Value, _, _>(&key, field).await {
+            let link = &self.hub.link;
+            match link.ask(|| link.commands.hset::<Value, _, _>(&key, field.clone())).await {
                 Ok(_) => break,
-                Err(error) => self.hub.link.wait_after(&error).await,
+                Err(error) => link.wait_after(&error).await,
             }
         }
         let mut ready = lock(&self.hub.ready);
@@ -105,9 +106,11 @@ impl Topics {
 
     pub(crate) async fn read(&self, name: &str) -> Result<Option<Snapshot>, Away> {
         let key = self.hub.link.key(name, "");
-        let hash: Value = self.hub.link.commands.hgetall(key).await.map_err(|error| {
+        let link = &self.hub.link;
+        let hash: Result<Value, _> = link.ask(|| link.commands.hgetall(&key)).await;
+        let hash = hash.map_err(|error| {
             tracing::debug!(%error, topic = name, "a topic cannot be read");
-            self.hub.link.trouble.notify_one();
+            link.trouble.notify_one();
             Away
         })?;
         Ok(Kept::read(hash).map(|kept| Snapshot {
