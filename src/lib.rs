@@ -74,7 +74,10 @@ impl House {
         let address = listener.local_addr()?;
         let shown = tls::Shown::read(config)?;
         let gate = Gate::new(config.gate()?);
-        let bus = Bus::embedded(config.bus()).await?;
+        let bus = match config.redis()? {
+            Some(redis) => Bus::redis(&redis, &config.bus()).await.context("bus.url")?,
+            None => Bus::embedded(config.bus()).await?,
+        };
         let audit = wayfare_net::audit::start(&config.audit_folder()).context("the audit trail cannot be opened")?;
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;

@@ -140,8 +140,9 @@ impl Api {
         let forgetting = retention::run(&self.house, stop.clone());
         let erasing = erasure::run(&self.house, stop.clone());
         let (hearing, asking) = (reports::run(&self.house, stop.clone()), reports::expire(&self.house, stop.clone()));
+        let again = relay::rebuild_after_losses(&self.house, stop.clone());
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
+        tokio::join!(telling, again, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

@@ -176,6 +176,22 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     Ok(())
 }
 
+/// Tells everything again whenever the bus may have lost it.
+pub async fn rebuild_after_losses(house: &House, mut stop: watch::Receiver<bool>) {
+    let mut losses = house.bus.topics.losses();
+    loop {
+        tokio::select! {
+            changed = losses.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        while let Err(error) = rebuild(house).await {
+            tracing::error!(%error, "the records cannot be told to the bus again; trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        house.bus.topics.set_ready("api").await;
+    }
+}
+
 /// All fences, page by page.
 async fn tell_fences(house: &House) -> Result<(), DatabaseError> {
     let (mut after_ms, mut after_id) = (i64::MIN, String::new());

@@ -87,6 +87,8 @@ pub enum Command {
         /// Gets what became of it when it is durable.
         reply: oneshot::Sender<Result<AppTaken, ErrorBody>>,
     },
+    /// The bus may have lost what it was told: all of it is told again.
+    TellAnew,
     /// What a driver's phone says of itself, over HTTP.
     Phone {
         /// The driver.
@@ -203,6 +205,7 @@ impl Shard {
                     let _ = done.send(());
                 });
             }
+            Command::TellAnew => self.state.borrow_mut().tell_anew(),
             Command::Fences(fences) => self.state.borrow_mut().fences = fences,
             Command::Durable(acks) => self.state.borrow_mut().send_acks(acks),
             Command::NotDurable(acks) => self.state.borrow_mut().refuse_acks(acks),

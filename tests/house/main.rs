@@ -13,6 +13,8 @@ mod lossy;
 mod phones;
 mod quic_app;
 mod raw;
+#[path = "../../crates/bus/tests/servers/mod.rs"]
+mod redis_server;
 mod replica;
 mod rest;
 mod ride;
@@ -35,6 +37,7 @@ mod outages;
 mod proto;
 mod quic;
 mod rates;
+mod redis;
 mod rights;
 mod roads;
 mod rows;

@@ -191,8 +191,9 @@ fn settle(hub: &Hub, topic: &Topic, patch: Patch, reply: Value) {
             out.seen = at.max(out.seen);
         }
         Err(error) => {
-            if error == PublishError::Absent && topic.seen().1 > 0 {
-                hub.lost(); // it was there
+            let seen = std::mem::take(&mut lock(&topic.out).seen);
+            if error == PublishError::Absent && seen.1 > 0 {
+                hub.lost(); // it was there; said once
             }
             if patch.answer.is_none() {
                 metrics::counter!("wayfare_bus_out_refused_total").increment(1);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use fred::interfaces::{HashesInterface as _, PubsubInterface as _};
@@ -19,6 +20,9 @@ use crate::queue::{Queue, lock};
 use crate::topics::{Away, Event, EventKind, Fence, PublishError, Snapshot};
 
 static END: Script = script!("end.lua");
+/// An owner's news are out within this, or so much is told all the time that nobody can say when.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
 static ERASE: Script = script!("erase.lua");
 
 /// See [`crate::StateTopics`].
@@ -37,6 +41,11 @@ impl Topics {
     }
 
     pub(crate) async fn set_ready(&self, owner: &'static str) {
+        // What the owner has told stands before this word.
+        let started = Instant::now();
+        while self.hub.out_bytes.load(Ordering::Relaxed) > 0 && started.elapsed() < TOLD_WITHIN {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let key = house_key(&self.hub.link);
         loop {
             let field = (format!("ready:{owner}"), self.hub.epoch().to_string());
