@@ -757,10 +757,11 @@ impl Config {
             namespace: namespace.clone(),
             log_events_max: local.log_events_max,
             log_keep_ms: local.log_keep_ms,
+            fix_log: local.fix_log,
         }))
     }
 
-    /// For the corridor: all of it, or what stays here.
+    /// For the corridor inside this process.
     pub fn bus(&self) -> wayfare_bus::EmbeddedConfig {
         wayfare_bus::EmbeddedConfig {
             dir: self.data.dir.clone(),

@@ -75,7 +75,7 @@ impl House {
         let shown = tls::Shown::read(config)?;
         let gate = Gate::new(config.gate()?);
         let bus = match config.redis()? {
-            Some(redis) => Bus::redis(&redis, &config.bus()).await.context("bus.url")?,
+            Some(redis) => Bus::redis(&redis).await.context("bus.url")?,
             None => Bus::embedded(config.bus()).await?,
         };
         let audit = wayfare_net::audit::start(&config.audit_folder()).context("the audit trail cannot be opened")?;

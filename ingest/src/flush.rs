@@ -209,7 +209,7 @@ async fn append(house: &House, shards: &[mpsc::Sender<Command>], gathers: &mut [
         metrics::counter!("wayfare_flush_failures_total").increment(1);
         match &error {
             FixLogError::Full { .. } => tracing::error!(%error, "durable acks are refused"),
-            FixLogError::Storage(_) => tracing::error!(%error, "durable acks wait"),
+            FixLogError::Storage(_) | FixLogError::Redis(_) => tracing::error!(%error, "durable acks wait"),
         }
         for (shard, gather) in shards.iter().zip(gathers.iter_mut()) {
             let acks = std::mem::take(&mut gather.acks);

@@ -49,6 +49,8 @@ pub struct RedisConfig {
     pub log_events_max: u64,
     /// Events older than this are dropped in the same way, milliseconds.
     pub log_keep_ms: i64,
+    /// Bounds of the fix log, of all nodes together.
+    pub fix_log: FixLogLimits,
 }
 
 /// All four interfaces of one corridor. Cheap to clone.
@@ -73,12 +75,12 @@ impl Bus {
         embedded::open(config).await
     }
 
-    /// Connects to a bus on Redis. The fix log stays on this node's own disk, as `local` says.
+    /// Connects to a bus on Redis.
     ///
     /// # Errors
-    /// Redis does not answer, or the URL is wrong; or as [`Self::embedded`].
-    pub async fn redis(config: &RedisConfig, local: &EmbeddedConfig) -> Result<Self, OpenError> {
-        redis::open(config, local).await
+    /// Redis does not answer, or the URL is wrong.
+    pub async fn redis(config: &RedisConfig) -> Result<Self, OpenError> {
+        redis::open(config).await
     }
 
     /// The fix log of a bus that may be running in another process, for reading.

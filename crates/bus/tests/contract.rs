@@ -67,8 +67,14 @@ struct Redis {
 }
 
 async fn on_redis(url: String, namespace: &str, dir: &tempfile::TempDir) -> Bus {
-    let config = RedisConfig { url, namespace: namespace.into(), log_events_max: 10, log_keep_ms: i64::MAX / 2 };
-    Bus::redis(&config, &local(dir)).await.expect("Redis answers")
+    let config = RedisConfig {
+        url,
+        namespace: namespace.into(),
+        log_events_max: 10,
+        log_keep_ms: i64::MAX / 2,
+        fix_log: local(dir).fix_log,
+    };
+    Bus::redis(&config).await.expect("Redis answers")
 }
 
 impl Fixture for Redis {

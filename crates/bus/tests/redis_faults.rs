@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use replica::Replica;
 use tokio::task::JoinHandle;
 use wayfare_bus::{
-    Append, Appended, Bus, EmbeddedConfig, Fence, Fields, FixLogLimits, LeaseError, LogStart, PublishError, RedisConfig,
+    Append, Appended, Bus, Fence, Fields, FixLogLimits, LeaseError, LogStart, PublishError, RedisConfig,
 };
 
 /// Nothing takes longer than this on a busy machine.
@@ -21,16 +21,15 @@ const SOON: Duration = Duration::from_secs(60);
 
 const TOPICS: u64 = 12;
 
-async fn bus(url: &str, dir: &tempfile::TempDir) -> Bus {
-    let config =
-        RedisConfig { url: url.into(), namespace: "w:".into(), log_events_max: 1_000_000, log_keep_ms: i64::MAX / 2 };
-    let local = EmbeddedConfig {
-        dir: dir.path().join(format!("{:x}", std::ptr::from_ref(&config) as usize)),
-        fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 1 << 20, fold_first: false },
-        log_events_max: 10,
-        log_keep_ms: i64::MAX,
+async fn bus(url: &str) -> Bus {
+    let config = RedisConfig {
+        url: url.into(),
+        namespace: "w:".into(),
+        log_events_max: 1_000_000,
+        log_keep_ms: i64::MAX / 2,
+        fix_log: FixLogLimits { keep_ms: 3_600_000, bytes_max: 1 << 30, fold_first: false },
     };
-    Bus::redis(&config, &local).await.unwrap()
+    Bus::redis(&config).await.unwrap()
 }
 
 fn name(topic: u64) -> String {
@@ -52,13 +51,11 @@ struct Town {
     writers: Vec<JoinHandle<()>>,
     seen: Arc<Mutex<Vec<Replica>>>,
     watching: JoinHandle<()>,
-    _dir: tempfile::TempDir,
 }
 
 impl Town {
     async fn start(url: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, watcher) = (bus(url, &dir).await, bus(url, &dir).await);
+        let (writer, watcher) = (bus(url).await, bus(url).await);
         let values: Arc<Vec<AtomicU64>> = Arc::new((0..TOPICS).map(|_| AtomicU64::new(1)).collect());
         let (stop, mut writers) = (Arc::new(AtomicBool::new(false)), Vec::new());
         for topic in 0..TOPICS {
@@ -102,7 +99,7 @@ impl Town {
                 }
             }
         });
-        let town = Self { writer, values, stop, writers, seen, watching, _dir: dir };
+        let town = Self { writer, values, stop, writers, seen, watching };
         town.flows().await;
         town
     }
@@ -245,8 +242,8 @@ async fn words_that_are_lost_on_the_way_are_missed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_log_has_taken_it_has() {
-    let (mut server, dir) = server();
-    let (writer, reader) = (bus(&server.url(), &dir).await, bus(&server.url(), &dir).await);
+    let (mut server, _dir) = server();
+    let (writer, reader) = (bus(&server.url()).await, bus(&server.url()).await);
     let lease = writer.leases.take_over("relay", "a", 600_000).await.unwrap();
     let reading = tokio::spawn(async move {
         let mut tail = reader.logs.tail("store:1").await;
@@ -308,8 +305,8 @@ async fn what_a_log_has_taken_it_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_much_while_it_is_away_is_merged_and_an_end_waits() {
-    let (mut server, dir) = server();
-    let (writer, reader) = (bus(&server.url(), &dir).await, bus(&server.url(), &dir).await);
+    let (mut server, _dir) = server();
+    let (writer, reader) = (bus(&server.url()).await, bus(&server.url()).await);
     let record = Fence::Record { version: 1, assignment: 1 };
     writer.topics.publish("trip:1", &whole(1, 1), record).await.unwrap();
     server.kill();

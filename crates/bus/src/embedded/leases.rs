@@ -31,7 +31,7 @@ struct Entry {
 impl LeaseTable {
     /// Numbers start at the epoch shifted up, so that they grow over restarts as long as fewer than 2^20 leases are
     /// taken per millisecond of a process's life.
-    pub(crate) fn new(epoch_ms: u64) -> Self {
+    pub(super) fn new(epoch_ms: u64) -> Self {
         Self {
             epoch_ms,
             inner: Mutex::new(Inner { next: epoch_ms << 20, held: AHashMap::new(), drivers: AHashMap::new() }),
@@ -90,18 +90,6 @@ impl LeaseTable {
     /// The newest number given for a driver, also of a lease that has expired; `None` when it was released or swept.
     pub(crate) fn newest_of(&self, driver: u128) -> Option<u64> {
         self.lock().drivers.get(&driver).copied()
-    }
-
-    /// Notes a number that another bus gave for a driver's lease, for the fix log beside this table.
-    pub(crate) fn note(&self, driver: u128, number: u64) {
-        let mut inner = self.lock();
-        let newest = inner.drivers.entry(driver).or_default();
-        *newest = number.max(*newest);
-    }
-
-    /// Forgets what [`Self::note`] noted.
-    pub(crate) fn forget(&self, driver: u128) {
-        self.lock().drivers.remove(&driver);
     }
 
     /// Expired leases stay for a while, so that their late writers are told apart from the newest; what was spent goes at once.

@@ -52,20 +52,14 @@ pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
     let logs = LogFile::open(&config.dir.join("bus.sqlite"), config.log_events_max, config.log_keep_ms).await?;
     let epoch = logs.next_epoch(now_ms() as u64).await?;
     let leases = Arc::new(LeaseTable::new(epoch));
-    let fixes = open_fix_log(&config, Arc::clone(&leases)).await?;
+    let fixes =
+        FixFile::open_or_set_aside(&config.dir.join("fixes.sqlite"), config.fix_log, Arc::clone(&leases)).await?;
     Ok(Bus {
         topics: StateTopics::Embedded(Arc::new(Topics::new(epoch))),
         logs: Logs::Embedded(Arc::new(logs)),
         leases: Leases::Embedded(leases),
         fixes: FixLog::Embedded(Arc::new(fixes)),
     })
-}
-
-/// Opens the fix log, which asks `leases` for the newest number of each driver.
-pub(crate) async fn open_fix_log(config: &EmbeddedConfig, leases: Arc<LeaseTable>) -> Result<FixFile, OpenError> {
-    std::fs::create_dir_all(&config.dir)
-        .map_err(|source| OpenError::Folder { path: config.dir.display().to_string(), source })?;
-    FixFile::open_or_set_aside(&config.dir.join("fixes.sqlite"), config.fix_log, leases).await
 }
 
 /// Opens the fix log alone; nothing is made where there is none.

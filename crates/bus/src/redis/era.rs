@@ -43,15 +43,34 @@ impl Link {
         }
     }
 
+    /// Has every server write its append-only file anew, beside its work: without what is no longer there.
+    pub async fn rewrite_files(&self) -> Result<(), Error> {
+        for server in self.primaries() {
+            match self.command_on(&server, "BGREWRITEAOF", &[]).await {
+                Err(error) if !error.details().contains("in progress") => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn command_on(
+        &self,
+        server: &Server,
+        name: &'static str,
+        arguments: &[&'static str],
+    ) -> Result<Value, Error> {
+        let command = CustomCommand::new_static(name, ClusterHash::FirstKey, false);
+        if self.commands.is_clustered() {
+            self.commands.with_cluster_node(server).custom(command, arguments.to_vec()).await
+        } else {
+            self.commands.custom(command, arguments.to_vec()).await
+        }
+    }
+
     /// Name of a server in its present life: changes when it starts, and when it becomes a primary.
     async fn id_of(&self, server: &Server) -> Result<String, Error> {
-        let command = CustomCommand::new_static("INFO", ClusterHash::FirstKey, false);
-        let sections = vec!["server", "replication"];
-        let text: String = if self.commands.is_clustered() {
-            self.commands.with_cluster_node(server).custom(command, sections).await?
-        } else {
-            self.commands.custom(command, sections).await?
-        };
+        let text = self.command_on(server, "INFO", &["server", "replication"]).await?.into_string().unwrap_or_default();
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         Ok(format!("{}:{}", line("run_id:"), line("master_replid:")))
     }

@@ -9,7 +9,6 @@ use fred::types::{Expiration, SetOptions, Value};
 use super::hub::Hub;
 use super::link::{Script, script};
 use super::{PARTITIONS, Running};
-use crate::embedded::LeaseTable;
 use crate::leases::{Lease, LeaseError};
 use crate::topics::Away;
 
@@ -24,8 +23,6 @@ const REMEMBERED_MS: i64 = 3_600_000;
 pub struct Leases {
     pub(super) hub: Arc<Hub>,
     pub(super) _running: Arc<Running>,
-    /// Numbers of the drivers of this node, for the fix log beside it.
-    pub(super) ours: Arc<LeaseTable>,
     /// Which hash is looked through next.
     pub(super) swept: AtomicU32,
 }
@@ -63,11 +60,7 @@ impl Leases {
             place.after_ms.into(),
         ];
         let reply = self.hub.link.run(&GRANT, &[&place.key], arguments).await.map_err(|error| self.away(&error))?;
-        let number = reply.as_u64().ok_or(LeaseError::Held)?;
-        if let Some(driver) = crate::Leases::driver_of(key) {
-            self.ours.note(driver, number);
-        }
-        Ok(Lease { number })
+        Ok(Lease { number: reply.as_u64().ok_or(LeaseError::Held)? })
     }
 
     fn away(&self, error: &fred::error::Error) -> Away {
@@ -85,11 +78,7 @@ impl Leases {
     }
 
     pub(crate) async fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), LeaseError> {
-        self.prolong(key, lease, ttl_ms.max(1)).await.inspect_err(|error| {
-            if let (LeaseError::Held, Some(driver)) = (error, crate::Leases::driver_of(key)) {
-                self.ours.note(driver, lease.number + 1);
-            }
-        })
+        self.prolong(key, lease, ttl_ms.max(1)).await
     }
 
     async fn prolong(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), LeaseError> {
@@ -101,11 +90,8 @@ impl Leases {
     }
 
     pub(crate) async fn release(&self, key: &str, lease: Lease) {
-        if self.prolong(key, lease, 0).await.is_ok()
-            && let Some(driver) = crate::Leases::driver_of(key)
-        {
-            self.ours.forget(driver);
-        }
+        // What fails here expires by itself.
+        let _ = self.prolong(key, lease, 0).await;
     }
 
     pub(crate) async fn once(&self, key: &str, issued_ms: i64, ttl_ms: i64) -> bool {

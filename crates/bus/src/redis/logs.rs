@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike as _, HashesInterface as _, PubsubInterface as _, SetsInterface as _};
-use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::interfaces::{HashesInterface as _, PubsubInterface as _, SetsInterface as _};
+use fred::types::Value;
 use tokio::sync::{Notify, watch};
 
 use super::Running;
@@ -217,21 +217,7 @@ impl Logs {
 
     /// Streams that were written anew hold nothing of it; what is left stands in the servers' append-only files until they are written anew too.
     pub(crate) async fn scrub(&self) -> Result<(), LogError> {
-        for server in self.hub.link.primaries() {
-            let command = CustomCommand::new_static("BGREWRITEAOF", ClusterHash::FirstKey, false);
-            let commands = &self.hub.link.commands;
-            let none: Vec<Value> = Vec::new();
-            let done: Result<Value, Error> = if commands.is_clustered() {
-                commands.with_cluster_node(&server).custom(command, none).await
-            } else {
-                commands.custom(command, none).await
-            };
-            match done {
-                Err(error) if !error.details().contains("already in progress") => return Err(error.into()),
-                _ => {}
-            }
-        }
-        Ok(())
+        Ok(self.hub.link.rewrite_files().await?)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod ears;
 mod era;
+mod fixlog;
 mod hub;
 mod leases;
 mod link;
@@ -24,15 +25,16 @@ use fred::interfaces::EventInterface as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub use fixlog::FixStreams;
 pub use leases::Leases;
 pub use logs::Logs;
 pub use out::OUT_BYTES_MAX;
 pub use topics::{TopicPublisher, TopicSubscriber, Topics};
 
-use crate::embedded::{LeaseTable, OpenError, open_fix_log};
-use crate::{Bus, EmbeddedConfig, FixLog, RedisConfig, StateTopics};
+use crate::embedded::OpenError;
+use crate::{Bus, FixLog, RedisConfig, StateTopics};
 
-/// Drivers' leases are spread over this many keys.
+/// Drivers are spread over this many slots, each with its leases, fix log and checkpoints.
 const PARTITIONS: u32 = 64;
 
 /// What was published last goes out before the connections end, if it takes no longer.
@@ -55,7 +57,7 @@ impl Drop for Running {
 }
 
 /// Connects, and agrees with the others on the epoch.
-pub async fn open(config: &RedisConfig, local: &EmbeddedConfig) -> Result<Bus, OpenError> {
+pub async fn open(config: &RedisConfig) -> Result<Bus, OpenError> {
     let failed = |why: String| OpenError::Redis { url: url::shown(&config.url), why };
     let servers = url::read(&config.url).map_err(failed)?;
     let link = link::Link::open(servers, &config.namespace).await.map_err(|error| failed(error.to_string()))?;
@@ -78,8 +80,17 @@ pub async fn open(config: &RedisConfig, local: &EmbeddedConfig) -> Result<Bus, O
     tasks.spawn(Arc::clone(&tails).run(Arc::clone(&hub)));
     let running = Arc::new(Running { hub: Arc::clone(&hub), _tasks: tasks });
 
-    let ours = Arc::new(LeaseTable::new(0));
-    let fixes = open_fix_log(local, Arc::clone(&ours)).await?;
+    let fixes = FixStreams {
+        hub: Arc::clone(&hub),
+        _running: Arc::clone(&running),
+        limits: config.fix_log,
+        bytes: Default::default(),
+        droppable: Default::default(),
+        // Two that come up within one nanosecond on one Redis are nobody's worry.
+        writer: format!("{:x}.{:x}", std::process::id(), since_1970_ns()),
+        appended: Default::default(),
+        outlived: Default::default(),
+    };
     let logs = Logs {
         hub: Arc::clone(&hub),
         _running: Arc::clone(&running),
@@ -88,13 +99,17 @@ pub async fn open(config: &RedisConfig, local: &EmbeddedConfig) -> Result<Bus, O
         keep_ms: config.log_keep_ms,
         known: Default::default(),
     };
-    let leases = Leases { hub: Arc::clone(&hub), _running: Arc::clone(&running), ours, swept: AtomicU32::new(0) };
+    let leases = Leases { hub: Arc::clone(&hub), _running: Arc::clone(&running), swept: AtomicU32::new(0) };
     Ok(Bus {
         topics: StateTopics::Redis(Arc::new(Topics { hub, running })),
         logs: crate::Logs::Redis(Arc::new(logs)),
         leases: crate::Leases::Redis(Arc::new(leases)),
-        fixes: FixLog::Embedded(Arc::new(fixes)),
+        fixes: FixLog::Redis(Arc::new(fixes)),
     })
+}
+
+fn since_1970_ns() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
 impl Topics {
