@@ -6,8 +6,11 @@ use h3o::{CellIndex, LatLng, Resolution};
 
 /// Cells of about 0.1 km^2, 174 m from centre to edge: a street block or two.
 const RESOLUTION: Resolution = Resolution::Nine;
-/// Share of a cell's inner radius within which the cell is certain; the rest covers the curvature of its edges.
-const CERTAIN: f64 = 0.8;
+/// Share of a cell's inner radius within which the cell is certain. The rest, 5 m, covers the curvature of its edges: millimetres, but
+/// for places within some kilometres of a pole.
+const CERTAIN: f64 = 0.97;
+/// Beyond this latitude nothing is certain.
+const POLAR_DEG: f64 = 89.0;
 
 /// The cell of a position, computed directly: 0.4 us.
 pub(crate) fn cell_of(position: Position) -> u64 {
@@ -39,6 +42,9 @@ fn circle_inside(cell: u64) -> Option<(Unit, f64)> {
     let index = CellIndex::try_from(cell).ok()?;
     let centre = LatLng::from(index);
     let centre = Position::new(centre.lat(), centre.lng()).ok()?;
+    if centre.lat_deg().abs() > POLAR_DEG {
+        return None;
+    }
     let plane = LocalPlane::at(centre);
     let corner = |at: &LatLng| Position::new(at.lat(), at.lng()).ok().map(|at| plane.flat(at));
     let boundary = index.boundary();
@@ -66,7 +72,25 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Near the edges of one cell, wherever it lies.
+        #[test]
+        fn the_memo_holds_up_to_the_edge(
+            lat in prop_oneof![-90.0..=90.0, 88.0..=90.0, Just(64.7)], lon in prop_oneof![-180.0..=180.0, Just(10.536)],
+            turns in proptest::collection::vec((0.0..std::f64::consts::TAU, 120.0..260.0), 60),
+        ) {
+            let start = Position::new(lat, lon).unwrap();
+            let Ok(index) = CellIndex::try_from(cell_of(start)) else { return Ok(()) };
+            let centre = LatLng::from(index);
+            let centre = Position::new(centre.lat(), centre.lng()).unwrap();
+            let mut memo = CellMemo::default();
+            for (turn, metres) in turns {
+                prop_assert_eq!(memo.cell(centre, centre.unit()), cell_of(centre));
+                let at = centre.offset(metres * turn.cos(), metres * turn.sin());
+                prop_assert_eq!(memo.cell(at, at.unit()), cell_of(at));
+            }
+        }
 
         #[test]
         fn the_memo_never_differs_from_the_direct_computation(

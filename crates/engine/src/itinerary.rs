@@ -1,7 +1,5 @@
 //! Arrival times along the plan: the drive to the next stop, the drives between stops, and the time spent at each.
 
-use smallvec::SmallVec;
-
 use crate::bytes::{Reader, Writer};
 use crate::drive::{KeptLabel, Way, hold_label, leg_from};
 use crate::eta::worth_telling;
@@ -40,8 +38,8 @@ struct Watch {
     stop: Option<(TripId, StopKind)>,
     /// Where the driver was when it became the next.
     from: Option<Position>,
-    /// Oldest first.
-    beliefs: SmallVec<[Belief; BELIEFS]>,
+    /// Oldest first. On the heap: most drivers who are connected drive nowhere, and a drive's first belief is no per-fix matter.
+    beliefs: Vec<Belief>,
 }
 
 /// Beliefs kept of one drive: one whenever a fifth of the last is behind.
@@ -302,7 +300,7 @@ impl Watch {
             Ok((trip, if r.bool("watch")? { StopKind::Dropoff } else { StopKind::Pickup }))
         })?;
         let from = r.option("watch", |r| r.position("watch"))?;
-        let mut beliefs = SmallVec::new();
+        let mut beliefs = Vec::new();
         for _ in 0..r.count("watch", BELIEFS)? {
             let (at, model_s) = (r.time("watch")?, r.f32("watch")?);
             let told = Estimate { median_s: r.f32("watch")?, low_s: r.f32("watch")?, high_s: r.f32("watch")? };

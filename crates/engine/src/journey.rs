@@ -62,6 +62,9 @@ impl Journey {
     pub(crate) fn apply(&mut self, now: Millis, plan: Plan, effects: &mut Vec<Effect>) {
         let mut former_trips = std::mem::take(&mut self.trips);
         let mut former_stops = std::mem::take(&mut self.stops);
+        // Exactly: a vector that grows by itself begins with room for four, and most drivers have one trip of two stops.
+        self.trips.reserve_exact(plan.trips.len().min(Plan::MAX_TRIPS));
+        self.stops.reserve_exact(plan.stops.len().min(Plan::MAX_STOPS));
         for planned in plan.trips.iter().filter(|trip| !trip.phase.is_terminal()) {
             if self.trips.len() == Plan::MAX_TRIPS || self.trips.iter().any(|trip| trip.id == planned.id) {
                 continue;

@@ -14,8 +14,9 @@ use super::QuicConfig;
 use super::ids::Ids;
 use crate::IngestConfig;
 
-/// Messages of one driver on their way at once. A stream is free again when it was read.
-pub const STREAMS_MAX: u32 = 32;
+/// Messages of one driver on their way at once. A stream is free again when it was read. The library keeps a table with a place for each from
+/// the beginning, whose size is a power of two: together with the control stream these are as many as fit into the smaller one.
+pub const STREAMS_MAX: u32 = 12;
 
 /// Bytes of one driver that may wait to be read: some whole messages.
 const UNREAD_BYTES_MAX: u32 = 256 * 1024;

@@ -101,14 +101,14 @@ impl AppItem {
 }
 
 impl Phones {
-    /// The phones of a driver that comes back.
-    pub fn of(recall: Recall) -> Self {
-        Self { recall, rates: SmallVec::new(), seen: None }
+    /// The phones of a driver that comes back; none if nothing is remembered.
+    pub fn of(recall: Recall) -> Option<Box<Self>> {
+        (recall != Recall::default()).then(|| Box::new(Self { recall, ..Self::default() }))
     }
 
-    /// What was kept after a checkpoint is remembered like what stands in it. Our own protocol's messages have a session.
-    pub fn recall_kept(&mut self, session: u64, raw: &[RawFix]) {
-        for fix in raw.iter().filter(|_| session == 0) {
+    /// What was kept after a checkpoint is remembered like what stands in it.
+    pub fn recall_kept(&mut self, raw: &[RawFix]) {
+        for fix in raw {
             self.recall.note(identity_of_place(fix.taken.0, fix.lat_deg, fix.lon_deg, fix.accuracy_m), false);
         }
     }
@@ -170,7 +170,7 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             let now_s = state.now_s();
             let (wanted_ms, now) = (state.wanted_interval_ms(driver, Reach::Answered), Millis(wayfare_bus::now_ms()));
-            let phones = state.drivers.get_mut(&driver).map(|tracked| &mut tracked.phones);
+            let phones = state.drivers.get_mut(&driver).map(|tracked| tracked.phones());
             phones.is_some_and(|phones| {
                 taken.new_interval_ms = phones.rate_to_ask(message.device, wanted_ms, now);
                 phones.tell_seen(message.device, now_s)
@@ -207,7 +207,7 @@ impl Shard {
             let text = format!("more than {} messages a second of one driver", rate.per_second);
             return Err(ErrorBody::new(ErrorCode::RateLimited, text).after_ms(1000));
         }
-        tracked.phones.recall.begin();
+        tracked.phones().recall.begin();
         Ok(())
     }
 }
@@ -226,15 +226,16 @@ impl State {
         let tracked = self.drivers.get_mut(&driver).ok_or_else(away)?;
         let mut new = Vec::with_capacity(piece.len());
         // Noted before they are judged, so that a checkpoint made on the way has them.
+        let phones = tracked.phones();
         for item in piece {
-            if tracked.phones.recall.knows(item.identities) {
+            if phones.recall.knows(item.identities) {
                 taken.duplicate += 1;
                 self.counters.judged(&Verdict::Rejected(Reason::Duplicate));
             } else {
                 new.push(item);
             }
             if let Some(identity) = item.identity() {
-                tracked.phones.recall.note(identity, item.ahead);
+                phones.recall.note(identity, item.ahead);
             }
         }
         let fixes = new.iter().map(|item| item.fix).collect();
@@ -247,7 +248,7 @@ impl State {
         if let Err((_, error)) = self.take_fixes(driver, 0, &decoded, AckTo::Post(durable)) {
             if let Some(tracked) = self.drivers.get_mut(&driver) {
                 let identities = new.iter().filter_map(|item| item.identity());
-                identities.for_each(|identity| tracked.phones.recall.forget(identity));
+                identities.for_each(|identity| tracked.phones().recall.forget(identity));
             }
             return Err(error);
         }

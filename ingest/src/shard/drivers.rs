@@ -36,7 +36,7 @@ pub struct Tracked {
     /// What the plan says of the driver, apart from trips.
     pub shift: Shift,
     /// Where the driver stands on the map of all; `None` off duty.
-    pub on_map: Option<OnMap>,
+    pub on_map: Option<Box<OnMap>>,
     pub tag: u64,
     /// What the driver may send over HTTP.
     pub posts: Bucket,
@@ -49,11 +49,18 @@ pub struct Tracked {
     /// The tracker changed since it was kept.
     pub changed: bool,
     /// What existing phone apps of this driver have sent lately.
-    pub phones: Phones,
+    pub phones: Option<Box<Phones>>,
     /// Newest phases, for the checkpoint.
     pub phases: Vec<PhaseEvent>,
     /// Newest fence events, for the checkpoint, with the second they were found in.
     pub fences: Vec<(u32, FenceEvent)>,
+}
+
+impl Tracked {
+    /// Phone apps of this driver; it has some from now on.
+    pub fn phones(&mut self) -> &mut Phones {
+        self.phones.get_or_insert_default()
+    }
 }
 
 /// Where a trip is told.
@@ -216,6 +223,7 @@ impl Shard {
     pub async fn look_over(self: &Rc<Self>) {
         let (renew, idle) = {
             let mut state = self.state.borrow_mut();
+            state.tick();
             state.look_over_conns();
             state.look_over_drivers();
             let State { house, lessons, .. } = &mut *state;
@@ -273,7 +281,10 @@ impl State {
         for message in messages {
             raw.clear();
             raw.extend(message.fixes.iter().map(|fix| fix.raw));
-            tracked.phones.recall_kept(message.session, &raw);
+            // Our own protocol's messages have a session.
+            if message.session == 0 {
+                tracked.phones().recall_kept(&raw);
+            }
             let batch = Batch { session: message.session, seq: message.seq, sent: message.sent, fixes: &raw };
             tracked.tracker.observe(
                 message.received,
@@ -463,7 +474,10 @@ impl State {
 pub fn write_checkpoint(driver: DriverId, tracked: &mut Tracked, now_s: u32) -> Checkpoint {
     let mut bytes = Vec::with_capacity(1024);
     write_events(tracked, now_s, &mut bytes);
-    tracked.phones.recall.write(&mut bytes);
+    match &tracked.phones {
+        Some(phones) => phones.recall.write(&mut bytes),
+        None => Recall::default().write(&mut bytes),
+    }
     tracked.tracker.checkpoint(&mut bytes);
     Checkpoint { driver: driver.0, lease: tracked.lease.number, bytes: bytes.into() }
 }

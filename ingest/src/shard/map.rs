@@ -127,7 +127,7 @@ impl State {
             self.census.leave(left.cell);
             take_off(driver, &left, fence, &mut self.fields, &mut self.counters);
         }
-        tracked.on_map = Some(OnMap { cell, area, marker, label, told_s });
+        tracked.on_map = Some(Box::new(OnMap { cell, area, marker, label, told_s }));
     }
 
     /// Takes a driver off the map: it is off duty, or not ours any more.

@@ -100,6 +100,7 @@ pub struct State {
     /// Drivers on the map, by cell.
     pub census: Census,
     started: Instant,
+    now_s: u32,
     generations: u32,
 }
 
@@ -137,14 +138,21 @@ impl State {
             next_tag: 0,
             census: Census::new(format!("{}-{index}", config.node)),
             started: Instant::now(),
+            now_s: 0,
             generations: 0,
             house,
         }
     }
 
-    /// Seconds since the shard started.
+    /// Seconds since the shard started, as of its last tick: a message asks for them several times, and a clock costs more than all
+    /// of these questions are worth.
     pub fn now_s(&self) -> u32 {
-        self.started.elapsed().as_secs() as u32
+        self.now_s
+    }
+
+    /// Once a second.
+    pub fn tick(&mut self) {
+        self.now_s = self.started.elapsed().as_secs() as u32;
     }
 
     /// Milliseconds since the shard started; turns over after 49 days.

@@ -80,7 +80,10 @@ pub struct DriveReport {
 pub async fn drive(options: &DriveOptions) -> anyhow::Result<DriveReport> {
     process::check_open_files(options.drivers)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
-    let records = setup::records(&rest, options.drivers, false).await?;
+    let records = match options.batch {
+        0 => setup::idle_drivers(&rest, options.drivers).await?,
+        _ => setup::records(&rest, options.drivers, false).await?,
+    };
     let report = LocalSet::new().run_until(measure(options, &records)).await;
     setup::tidy(&rest, &records).await;
     report

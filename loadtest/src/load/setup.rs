@@ -20,6 +20,7 @@ pub(super) struct Record {
     pub(super) number: usize,
     pub(super) driver: String,
     pub(super) token: String,
+    /// Empty if it has nothing to do.
     pub(super) trip: String,
 }
 
@@ -38,6 +39,15 @@ pub(super) async fn records(rest: &Rest, count: usize, show: bool) -> Result<Vec
         progress::clear();
     }
     Ok(records)
+}
+
+/// Creates `count` drivers who have nothing to do.
+pub(super) async fn idle_drivers(rest: &Rest, count: usize) -> Result<Vec<Record>, RestError> {
+    let creating = stream::iter(0..count).map(|number| async move {
+        let (driver, token) = idle_driver(rest, number).await?;
+        Ok(Record { number, driver, token, trip: String::new() })
+    });
+    creating.buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// What a relay, which has no records, needs instead: a room's name for each driver.
@@ -81,7 +91,9 @@ pub(super) fn share(records: &[Record], threads: usize) -> Vec<Vec<Record>> {
 /// Ends what was begun. A server that has gone keeps its records.
 pub(super) async fn tidy(rest: &Rest, records: &[Record]) {
     let ending = stream::iter(records).map(|record| async move {
-        let _ = rest.cancel(&record.trip, "the load test ended").await;
+        if !record.trip.is_empty() {
+            let _ = rest.cancel(&record.trip, "the load test ended").await;
+        }
         let _ = rest.end_duty(&record.driver).await;
     });
     ending.buffer_unordered(AT_ONCE).collect::<()>().await;

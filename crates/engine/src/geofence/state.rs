@@ -51,18 +51,18 @@ pub(crate) struct GeofenceState {
     /// The last fix was slow: silence after it means staying, not a tunnel.
     slow: bool,
     /// Not kept: after a restart the first fix looks.
-    quiet: Quiet,
+    quiet: Option<Box<Quiet>>,
 }
 
 /// The neighbourhood of the last look.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Quiet {
     generation: u64,
-    centre: Option<Unit>,
+    centre: Unit,
     radius_m: f64,
     /// Where fences were last searched for, and how far from there no other can be found: while one of the list is not settled, every fix
     /// counts for it, and only for it.
-    searched: Option<(Unit, f64)>,
+    searched: (Unit, f64),
     /// When the first dwell of all fences will be over.
     dwell_at: Option<Millis>,
 }
@@ -116,11 +116,12 @@ impl GeofenceState {
     ) {
         let estimate = self.anchor.take(seen, taken);
         self.slow = slow;
-        let quiet = &self.quiet;
-        let is_quiet = quiet.generation == fences.generation()
-            && quiet.centre.is_some_and(|centre| centre.chord_m(estimate.at) < quiet.radius_m)
-            && quiet.dwell_at.is_none_or(|at| taken < at);
-        if is_quiet {
+        let is_quiet = |quiet: &Quiet| {
+            quiet.generation == fences.generation()
+                && quiet.centre.chord_m(estimate.at) < quiet.radius_m
+                && quiet.dwell_at.is_none_or(|at| taken < at)
+        };
+        if self.quiet.as_deref().is_some_and(is_quiet) {
             return;
         }
         let spot = Spot::new(estimate.at.position(), estimate.at);
@@ -143,13 +144,16 @@ impl GeofenceState {
                 self.raise(id, fence, FenceKind::Dwell, due, at, effects);
             }
         }
-        self.quiet.dwell_at = self.first_dwell();
+        let dwell_at = self.first_dwell();
+        if let Some(quiet) = &mut self.quiet {
+            quiet.dwell_at = dwell_at;
+        }
     }
 
     /// There are no fences any more.
     pub(crate) fn forget_fences(&mut self) {
         self.present.clear();
-        self.quiet = Quiet::default();
+        self.quiet = None;
     }
 
     /// When the next dwell will be completed by silence.
@@ -160,7 +164,7 @@ impl GeofenceState {
 
     fn look(&mut self, look: &Look<'_>, effects: &mut Vec<Effect>) {
         let at = look.estimate.at;
-        let same = self.quiet.generation == look.fences.generation() && self.quiet.centre.is_some();
+        let same = self.quiet.as_ref().is_some_and(|quiet| quiet.generation == look.fences.generation());
         if !same {
             self.find_again(look.fences);
         }
@@ -169,7 +173,7 @@ impl GeofenceState {
         // Of what was taken off the list nobody knows how near it is.
         let whole = same && self.present.len() == listed;
         let left = |(centre, free_m): (Unit, f64)| (free_m - centre.chord_m(at), (centre, free_m));
-        let searched = match self.quiet.searched.filter(|_| whole).map(left) {
+        let searched = match self.quiet.as_ref().filter(|_| whole).map(|quiet| left(quiet.searched)) {
             Some((left_m, searched)) if left_m > 0.0 => {
                 radius_m = radius_m.min(left_m);
                 searched
@@ -181,13 +185,13 @@ impl GeofenceState {
             }
         };
         self.known = self.known.max(look.fences.newest());
-        self.quiet = Quiet {
-            generation: look.fences.generation(),
-            centre: Some(at),
-            radius_m,
-            searched: Some(searched),
-            dwell_at: self.first_dwell(),
-        };
+        let (generation, dwell_at) = (look.fences.generation(), self.first_dwell());
+        let quiet = Quiet { generation, centre: at, radius_m, searched, dwell_at };
+        // In the same place every time: near fences this is done for most fixes.
+        match &mut self.quiet {
+            Some(known) => **known = quiet,
+            None => self.quiet = Some(Box::new(quiet)),
+        }
     }
 
     /// Another index: fences have other slots, other shapes, or are gone. Of one that is gone nothing more is told.
@@ -391,7 +395,7 @@ impl GeofenceState {
         if number > u64::MAX / 2 {
             return Err(RestoreError::Invalid { field: "fences" });
         }
-        Ok(Self { anchor, known, number, present, slow, quiet: Quiet::default() })
+        Ok(Self { anchor, known, number, present, slow, quiet: None })
     }
 }
 
