@@ -304,6 +304,32 @@ async fn what_a_log_has_taken_it_has() {
     assert!(writer.leases.take_over("relay", "b", 1_000).await.unwrap().number > lease.number);
 }
 
+/// As `docs/redis.md` sets it up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_only_what_the_bus_needs() {
+    let (server, _dir) = server();
+    let rights = "~w:* &w:* +@all -@dangerous +info +bgrewriteaof +cluster|slots";
+    let user: Vec<&str> = ["ACL", "SETUSER", "wayfare", "on", ">secret"].into_iter().chain(rights.split(' ')).collect();
+    server.ask(&user);
+    server.ask(&["ACL", "SETUSER", "default", "off"]);
+    let url = server.url().replace("redis://", "redis://wayfare:secret@");
+    let town = Town::start(&url).await;
+    let bus = town.writer.clone();
+    let event = Append { entity: "x", number: 1, event_id: "x/1", payload: b"{}" };
+    assert_eq!(bus.logs.append("store:1", event).await.unwrap(), Appended::At(1));
+    assert_eq!(bus.logs.erase("x/1", None).await.unwrap().deleted, 1);
+    bus.leases.take_over("relay", "a", 1_000).await.unwrap();
+    assert!(bus.leases.once("ticket", wayfare_bus::now_ms() + 1_000, 1_000).await);
+    bus.fixes.append(&flush_of(7, 1)).await.unwrap();
+    bus.fixes.scrub().await.unwrap();
+    assert!(bus.topics.interest(&name(1)).await);
+    bus.sweep().await;
+    bus.topics.set_ready("api").await;
+    bus.topics.end("trip:99", &whole(99, 1), 1, 1_000).await.unwrap();
+    bus.topics.erase("trip:99").await;
+    town.end().await;
+}
+
 /// One driver's flush, told from all others by its number.
 fn flush_of(driver: u128, number: u64) -> Flush {
     let entries = vec![Entry { driver, lease: 0, bytes: number.to_string().into_bytes().into() }];
