@@ -51,6 +51,7 @@ pub struct Data {
 pub struct Bus {
     pub url: String,
     pub namespace: String,
+    pub node: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -274,7 +275,7 @@ impl Default for Fanout {
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { url: String::new(), namespace: "wayfare:".into() }
+        Self { url: String::new(), namespace: "wayfare:".into(), node: "node-1".into() }
     }
 }
 
@@ -362,6 +363,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "bus.url",
         "Where the bus lives: \"redis://user:password@host:6379\" for one Redis (7.0 or newer), \"redis-cluster://user:password@host:7001?node=host:7002\" \
          for a Cluster; rediss:// and rediss-cluster:// over TLS. Empty: inside this process.",
+    ),
+    (
+        "bus.node",
+        "Name of this process among those on one Redis, the same after a restart; no two of one role may have the same.",
     ),
     ("bus.namespace", "Goes before every key there, so that several houses may share one Redis."),
     ("cores.threads", "Threads that own connections; 0: one per processor. 0 to 256."),
@@ -670,7 +675,7 @@ impl Config {
         let ingest = &self.ingest;
         let seconds = |value: u32| Duration::from_secs(u64::from(value));
         Ok(wayfare_ingest::IngestConfig {
-            node: "node-1".into(),
+            node: self.bus.node.clone(),
             flush_interval: Duration::from_millis(u64::from(ingest.flush_interval_ms)),
             unflushed_bytes_max: (ingest.unflushed_mib_max as usize) << 20,
             heartbeat: seconds(ingest.heartbeat_s),
@@ -708,6 +713,7 @@ impl Config {
         wayfare_api::ApiConfig {
             database: self.data.dir.join("records.sqlite"),
             streets: some(&self.pages.streets).map(PathBuf::from),
+            node: self.bus.node.clone(),
             basemap_style_url: some(&self.pages.basemap_style_url),
             arrivals_keep_ms: i64::from(self.trips.arrivals_keep_days) * 86_400_000,
             tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
@@ -741,7 +747,11 @@ impl Config {
 
     /// For the corridor, where it is on Redis.
     pub fn redis(&self) -> anyhow::Result<Option<wayfare_bus::RedisConfig>> {
-        let Bus { url, namespace } = &self.bus;
+        let Bus { url, namespace, node } = &self.bus;
+        ensure!(
+            (1..=32).contains(&node.len()) && node.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "bus.node is {node:?}, it must be 1 to 32 letters, digits and hyphens"
+        );
         ensure!(
             !namespace.is_empty() && namespace.len() <= 64 && !namespace.contains(['{', '}', ' ']),
             "bus.namespace is {namespace:?}, it must be 1 to 64 bytes without braces and spaces"

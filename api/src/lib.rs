@@ -57,6 +57,8 @@ pub struct ApiConfig {
     pub database: PathBuf,
     /// Streets as GeoJSON, served to pages; a page without has no background.
     pub streets: Option<PathBuf>,
+    /// Name of this process among those on one bus.
+    pub node: String,
     /// Style URL of a basemap that pages use in place of the streets.
     pub basemap_style_url: Option<String>,
     /// How long it is remembered how well arrivals were foreseen, milliseconds.

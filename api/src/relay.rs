@@ -62,7 +62,8 @@ impl News {
 
 /// Sends the outbox until told to stop; what is left is sent after the next start.
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
-    let holder = format!("api-{}", std::process::id());
+    // The same after a fall: what a dead process held is its successor's at once.
+    let holder = format!("api-{}", house.config.node);
     loop {
         let written = house.news.written.load(Ordering::SeqCst);
         let sent = match house.bus.leases.acquire(LEASE, &holder, LEASE_MS).await {

@@ -40,6 +40,7 @@ mod rates;
 mod redis;
 mod rights;
 mod roads;
+mod roles;
 mod rows;
 mod secure;
 mod tracks;

@@ -141,8 +141,12 @@ impl Shard {
         let topic = Topic::Plan(driver.into()).to_string();
         // A driver whose record is gone has nothing to come back to. While the bus is away, one comes back when the phone does.
         let Ok(Some(plan)) = bus.topics.read(&topic).await else { return };
-        let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
-        let (false, Ok(lease)) = (plan.ended, lease) else { return };
+        let (key, node) = (Leases::driver_key(driver.0), &self.house.config.node);
+        // A driver that another node has meanwhile stays there.
+        if plan.ended || bus.leases.acquire(&key, node, LEASE_MS).await.is_err() {
+            return;
+        }
+        let Ok(lease) = bus.leases.take_over(&key, node, LEASE_MS).await else { return };
         self.revive(driver, lease, checkpoint, messages, &plan.members);
     }
 
