@@ -66,6 +66,12 @@ impl House {
         front
     }
 
+    /// A part, asked by those who know the key of the whole.
+    pub fn front_of(mut part: Self, key: &str) -> Self {
+        part.key = key.to_owned();
+        part
+    }
+
     fn closed(role: &'static str, settings: &[(&str, &str)]) -> Self {
         Self {
             child: None,

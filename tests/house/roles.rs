@@ -163,6 +163,54 @@ async fn each_room_may_fall_and_come_back() {
     street.assert_clean_logs();
 }
 
+/// A driver comes in here and there: the newest place wins, what was acked anywhere is known everywhere, and what a place judged that had lost the driver
+/// is not acked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_goes_from_node_to_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let url = server.url();
+    let house = House::start_with(&[("BUS_URL", &url)]).await;
+    let other = House::start_role("ingest", &[("BUS_URL", &url), ("BUS_NODE", "node-2")]).await;
+    let other = House::front_of(other, &house.key);
+    let driver = house.driver("Ana").await;
+    let topic = format!("driver:{}", driver.id);
+    let mut watcher = Watcher::open(&house, &house.key).await;
+    watcher.subscribe(&[&topic]).await;
+    let (mut kept, mut refused) = (Vec::new(), 0);
+    for step in 0..12_i64 {
+        let node = if step % 4 < 2 { &house } else { &other };
+        let t_ms = now_ms();
+        // To and fro, so that every position is news.
+        let body = serde_json::json!({ "fixes": [near_pickup((step % 2) as f64 * 35.0, t_ms)] });
+        // Sent again until it is acked, as an app does.
+        until(SOON, "an ack", async || {
+            let answer = node.call("POST", "/v1/fixes", Some(&driver.token), Some(&body)).await;
+            match answer.status {
+                200 => {
+                    assert_eq!(answer.json()["verdicts"][0], "accepted", "{step}");
+                    Some(())
+                }
+                503 => {
+                    refused += 1;
+                    None
+                }
+                status => panic!("{status}: {}", answer.text),
+            }
+        })
+        .await;
+        kept.push(t_ms);
+        watcher.until("the position", |memory| memory.state(&topic)["position"]["t_ms"] == t_ms).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    }
+    assert!(refused > 0, "the first message to a node that has lost the driver is not acked");
+    let csv = house.command(&["fixes", "--driver", &driver.id]).await;
+    let listed: Vec<i64> = csv.lines().skip(1).map(|line| line.split(',').nth(3).unwrap().parse().unwrap()).collect();
+    assert_eq!(listed, kept, "every acked fix once, in order");
+    house.assert_clean_log();
+    other.assert_clean_log();
+}
+
 #[tokio::test]
 async fn a_room_alone_needs_redis() {
     let said = House::refused(&[], &["fanout"]).await;

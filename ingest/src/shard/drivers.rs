@@ -255,14 +255,7 @@ impl Shard {
         for (driver, lease) in renew {
             match leases.renew(&Leases::driver_key(driver.0), lease, LEASE_MS).await {
                 Ok(()) => {}
-                Err(LeaseError::Held) => {
-                    let mut state = self.state.borrow_mut();
-                    // It may have been taken anew meanwhile, by ourselves.
-                    if state.drivers.get(&driver).is_some_and(|tracked| tracked.lease == lease) {
-                        tracing::warn!(driver = %ids::Driver::from(driver), "another node has taken this driver over");
-                        state.forget(driver);
-                    }
-                }
+                Err(LeaseError::Held) => self.state.borrow_mut().lose(driver, lease),
                 // What is ours stays ours: only somebody who took it over ends that. Trying the others would take as long again for each.
                 Err(LeaseError::Away(_)) => break,
             }
@@ -430,6 +423,14 @@ impl State {
     }
 
     /// Drops a driver whom another node owns, or nobody needs.
+    /// A lease is over. The driver may have come back meanwhile, with another.
+    pub fn lose(&mut self, driver: DriverId, lease: Lease) {
+        if self.drivers.get(&driver).is_some_and(|tracked| tracked.lease == lease) {
+            tracing::info!(driver = %ids::Driver::from(driver), "another node has taken this driver over");
+            self.forget(driver);
+        }
+    }
+
     fn forget(&mut self, driver: DriverId) {
         self.drop_driver(driver, CloseCode::Replaced);
     }
