@@ -451,7 +451,8 @@ async fn a_master_of_the_cluster_is_killed_and_a_replica_takes_over() {
     }
     counting.abort();
     let _ = counting.await;
-    let (answered, kept) = (answered.lock().unwrap().clone(), kept_of(&town.writer, driver).await);
+    let answered = answered.lock().unwrap().clone();
+    let kept = kept_of(&town.writer, driver).await;
     assert!(kept.is_sorted_by(|one, other| one < other), "in order, and nothing twice");
     let lost = answered.iter().filter(|number| !kept.contains(number)).count();
     println!(
