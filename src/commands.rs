@@ -1,6 +1,7 @@
 //! What the command line can do, a file each.
 
 pub mod audit;
+pub mod backup;
 pub mod demo;
 pub mod eval;
 pub mod fixes;

@@ -50,6 +50,8 @@ enum Command {
     /// Prove that the audit trail is as it was written.
     #[command(subcommand)]
     Audit(commands::audit::Options),
+    /// Copy everything the house holds into a folder. The house may be running.
+    Backup(commands::backup::Options),
     /// Make another service key, if the first was lost. The house may be running.
     Key,
     /// Print a documented sample of the configuration.
@@ -101,6 +103,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
             Some(Command::Audit(options)) => commands::audit::run(&config, &options),
+            Some(Command::Backup(options)) => commands::backup::run(config, options).await,
             Some(Command::Key) => commands::key::run(config).await,
             Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
         }

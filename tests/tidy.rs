@@ -205,6 +205,24 @@ fn nothing_names_a_registry_host_or_a_path_of_a_machine() {
     }
 }
 
+/// Alerts and dashboards that watch what nobody measures never ring.
+#[test]
+fn what_is_watched_is_measured() {
+    let sources: String =
+        files(&root(), &["rs"]).iter().filter_map(|path| fs::read_to_string(path).ok()).collect::<Vec<_>>().concat();
+    let mut watched = 0;
+    for file in files(&root().join("deploy"), &["yml", "json"]) {
+        let text = fs::read_to_string(&file).expect("it can be read");
+        for (start, _) in text.match_indices("wayfare_") {
+            let name = text[start..].split(|at: char| !at.is_ascii_lowercase() && at != '_').next().unwrap_or_default();
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(sources.contains(&format!("\"{name}\"")), "{}: nothing measures {name}", file.display());
+            watched += 1;
+        }
+    }
+    assert!(watched > 30, "only {watched} names found");
+}
+
 /// Files with one of the endings, in our own folders.
 fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();

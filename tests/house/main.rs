@@ -22,6 +22,7 @@ mod watch;
 
 mod apps;
 mod audit;
+mod backup;
 mod bad_input;
 mod corridor;
 mod cuts;

@@ -1,5 +1,6 @@
 //! The bus inside one process: memory for state topics and leases, SQLite for what must last.
 
+pub mod backup;
 mod fixlog;
 mod leases;
 mod logs;
