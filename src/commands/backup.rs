@@ -46,7 +46,9 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     fs::File::open(into)?.sync_all()?;
     let bytes: u64 = copied.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
     if on_redis {
-        println!("Logs and the fix log are on Redis (bus.url), and not in this copy: back Redis up with its own means, before this.");
+        println!(
+            "Logs and the fix log are on Redis (bus.url), and not in this copy: back Redis up with its own means, before this."
+        );
     }
     println!("{} files, {bytes} bytes, in {}", copied.len(), into.display());
     Ok(())

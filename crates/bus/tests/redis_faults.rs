@@ -415,6 +415,37 @@ async fn too_much_while_it_is_away_is_merged_and_an_end_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_bound_it_is_dropped_and_asked_for_again() {
+    let (server, _dir) = server();
+    let writer = bus(&server.url()).await;
+    let record = Fence::Record { version: 1, assignment: 1 };
+    let publishers: Vec<_> = (0..100).map(|topic| writer.topics.publisher(&name(topic))).collect();
+    for publisher in &publishers {
+        publisher.publish(&whole(1, 1), record).await.unwrap();
+    }
+    let mut losses = writer.topics.losses();
+    server.freeze();
+    let mut large = Fields::new();
+    large.set("large", |out| {
+        out.push(b'"');
+        out.resize(1 << 20, b'x');
+        out.push(b'"');
+    });
+    for publisher in &publishers {
+        publisher.publish_now(&large, record).unwrap();
+    }
+    server.thaw();
+    tokio::time::timeout(SOON, losses.changed()).await.expect("owners are asked to tell everything again").unwrap();
+    let mut told = 0;
+    for topic in 0..100 {
+        let now = writer.topics.read(&name(topic)).await.unwrap().unwrap();
+        told += usize::from(now.members.get("large").is_some());
+    }
+    let most = wayfare_bus::redis::OUT_BYTES_MAX >> 20;
+    assert!((1..=most).contains(&told), "{told} of 100");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_of_the_cluster_is_killed_and_a_replica_takes_over() {
     let mut cluster = servers::Cluster::start();
     let town = Town::start(&cluster.url()).await;

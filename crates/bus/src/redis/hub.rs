@@ -46,7 +46,7 @@ pub struct Hub {
     pub heard: RwLock<AHashMap<Arc<str>, Arc<Topic>>>,
     /// Topics with something to send.
     pub outgoing: mpsc::UnboundedSender<Arc<Topic>>,
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent, or for their answer.
     pub out_bytes: AtomicUsize,
     /// Too much waited, and some of it was dropped: owners must tell it again.
     pub is_owing: AtomicBool,

@@ -21,7 +21,7 @@ use crate::topics::{Fence, PublishError};
 
 static PUBLISH: Script = script!("publish.lua");
 
-/// Most bytes of fields that wait to be sent from one process.
+/// Most bytes of fields that wait to be sent from one process, or for their answer.
 pub const OUT_BYTES_MAX: usize = 64 << 20;
 
 /// Topics with a patch on the way at once.
@@ -106,9 +106,11 @@ async fn send(hub: &Arc<Hub>, topic: Arc<Topic>) {
                 }
             }
         };
-        hub.out_bytes.fetch_sub(patch.fields.bytes(), Ordering::Relaxed);
         match hub.link.run(&PUBLISH, &[&topic.key], arguments(hub, &topic, &patch)).await {
-            Ok(reply) => settle(hub, &topic, patch, reply),
+            Ok(reply) => {
+                hub.out_bytes.fetch_sub(patch.fields.bytes(), Ordering::Relaxed);
+                settle(hub, &topic, patch, reply);
+            }
             Err(error) => {
                 put_back(hub, &topic, patch);
                 // In line again when it makes sense; those of other servers go on meanwhile.
@@ -131,13 +133,12 @@ fn put_back(hub: &Hub, topic: &Topic, patch: Patch) {
         Some(next) => {
             let merged = patch.fields.merged(&next.fields);
             hub.out_bytes.fetch_add(merged.bytes(), Ordering::Relaxed);
-            hub.out_bytes.fetch_sub(next.fields.bytes(), Ordering::Relaxed);
+            hub.out_bytes.fetch_sub(patch.fields.bytes() + next.fields.bytes(), Ordering::Relaxed);
             next.fields = merged;
             return;
         }
         None => patch,
     };
-    hub.out_bytes.fetch_add(patch.fields.bytes(), Ordering::Relaxed);
     out.waiting.push_front(patch);
 }
 

@@ -16,13 +16,15 @@ pub struct Server {
     dir: PathBuf,
     options: Vec<String>,
     child: Option<Child>,
+    /// Kills the server when this process is gone, however it went: its input ends then.
+    guard: Option<Child>,
 }
 
 impl Server {
     /// Starts a server that keeps what it is told in `dir`.
     pub fn start(dir: &Path, options: &[&str]) -> Self {
         let port = free_port();
-        let mut server = Self { port, dir: dir.join(port.to_string()), options: Vec::new(), child: None };
+        let mut server = Self { port, dir: dir.join(port.to_string()), options: Vec::new(), child: None, guard: None };
         server.options = options.iter().map(|option| (*option).to_owned()).collect();
         std::fs::create_dir_all(&server.dir).expect("a folder");
         server.up();
@@ -46,7 +48,13 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server can be started; `cargo xtask test` installs it");
-        self.child = Some(child);
+        let guard = Command::new("sh")
+            .args(["-c", &format!("read nothing; kill -9 {}", child.id())])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh runs");
+        (self.child, self.guard) = (Some(child), Some(guard));
         let started = Instant::now();
         while self.try_ask(&["PING"]).as_deref() != Some("PONG") {
             assert!(started.elapsed() < UP_WITHIN, "redis-server came up in time");
@@ -56,7 +64,7 @@ impl Server {
 
     /// As a power cut would.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        for mut child in self.guard.take().into_iter().chain(self.child.take()) {
             let _ = child.kill();
             let _ = child.wait();
         }
