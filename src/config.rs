@@ -30,6 +30,7 @@ pub struct Config {
     pub tls: Tls,
     pub quic: Quic,
     pub log: Log,
+    pub bus: Bus,
     pub cores: CoresConfig,
     pub ingest: Ingest,
     pub fix_log: FixLog,
@@ -43,6 +44,14 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    pub url: String,
+    pub namespace: String,
+    pub node: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,6 +273,12 @@ impl Default for Fanout {
     }
 }
 
+impl Default for Bus {
+    fn default() -> Self {
+        Self { url: String::new(), namespace: "wayfare:".into(), node: "node-1".into() }
+    }
+}
+
 impl Default for Trips {
     fn default() -> Self {
         Self {
@@ -344,6 +359,16 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("log.level", "error, warn, info, debug or trace; or a filter like \"info,wayfare_fanout=debug\"."),
     ("log.format", "text, or json for machines."),
+    (
+        "bus.url",
+        "Where the bus lives: \"redis://user:password@host:6379\" for one Redis (7.0 or newer), \"redis-cluster://user:password@host:7001?node=host:7002\" \
+         for a Cluster; rediss:// and rediss-cluster:// over TLS. Empty: inside this process.",
+    ),
+    (
+        "bus.node",
+        "Name of this process among those on one Redis, the same after a restart; no two of one role may have the same.",
+    ),
+    ("bus.namespace", "Goes before every key there, so that several houses may share one Redis."),
     ("cores.threads", "Threads that own connections; 0: one per processor. 0 to 256."),
     (
         "ingest.flush_interval_ms",
@@ -486,6 +511,7 @@ impl Config {
         );
         self.tls_files()?;
         self.quic_listen()?;
+        self.redis()?;
         self.area()?;
         self.trusted_proxies()?;
         let whole: [(&str, u32, u32, u32); 36] = [
@@ -652,7 +678,7 @@ impl Config {
         let ingest = &self.ingest;
         let seconds = |value: u32| Duration::from_secs(u64::from(value));
         Ok(wayfare_ingest::IngestConfig {
-            node: "node-1".into(),
+            node: self.bus.node.clone(),
             flush_interval: Duration::from_millis(u64::from(ingest.flush_interval_ms)),
             unflushed_bytes_max: (ingest.unflushed_mib_max as usize) << 20,
             heartbeat: seconds(ingest.heartbeat_s),
@@ -690,6 +716,7 @@ impl Config {
         wayfare_api::ApiConfig {
             database: self.data.dir.join("records.sqlite"),
             streets: some(&self.pages.streets).map(PathBuf::from),
+            node: self.bus.node.clone(),
             basemap_style_url: some(&self.pages.basemap_style_url),
             arrivals_keep_ms: i64::from(self.trips.arrivals_keep_days) * 86_400_000,
             tracks_keep_ms: i64::from(self.trips.tracks_keep_days) * 86_400_000,
@@ -721,7 +748,33 @@ impl Config {
         self.data.dir.join("audit")
     }
 
-    /// For the corridor.
+    /// For the corridor, where it is on Redis.
+    pub fn redis(&self) -> anyhow::Result<Option<wayfare_bus::RedisConfig>> {
+        let Bus { url, namespace, node } = &self.bus;
+        ensure!(
+            (1..=32).contains(&node.len()) && node.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "bus.node is {node:?}, it must be 1 to 32 letters, digits and hyphens"
+        );
+        ensure!(
+            !namespace.is_empty() && namespace.len() <= 64 && !namespace.contains(['{', '}', ' ']),
+            "bus.namespace is {namespace:?}, it must be 1 to 64 bytes without braces and spaces"
+        );
+        if url.is_empty() {
+            return Ok(None);
+        }
+        wayfare_bus::redis::url::read(url)
+            .map_err(|why| anyhow::anyhow!("bus.url is {:?}: {why}", wayfare_bus::redis::url::shown(url)))?;
+        let local = self.bus();
+        Ok(Some(wayfare_bus::RedisConfig {
+            url: url.clone(),
+            namespace: namespace.clone(),
+            log_events_max: local.log_events_max,
+            log_keep_ms: local.log_keep_ms,
+            fix_log: local.fix_log,
+        }))
+    }
+
+    /// For the corridor inside this process.
     pub fn bus(&self) -> wayfare_bus::EmbeddedConfig {
         wayfare_bus::EmbeddedConfig {
             dir: self.data.dir.clone(),
@@ -820,6 +873,9 @@ mod tests {
         check("[quic]\nlisten = \"here\"\ngenerated_certificate = true", &[], "quic.listen");
         check("[quic]\nlisten = \"127.0.0.1:0\"", &[], "quic.generated_certificate");
         check("[quic]\nhandshakes_max = 0", &[], "quic.handshakes_max");
+        check("[bus]\nurl = \"http://127.0.0.1\"", &[], "bus.url");
+        check("[bus]\nurl = \"redis://10.0.0.1:6379\"", &[], "bus.url");
+        check("[bus]\nnamespace = \"{x}\"", &[], "bus.namespace");
         check("[pages]\nstreets = \"/nowhere.geojson\"", &[], "pages.streets");
         check("", &[("WAYFARE_HTTP_LISEN", "x")], "WAYFARE_HTTP_LISEN");
         check("", &[("WAYFARE_CORES_THREADS", "many")], "cores.threads");

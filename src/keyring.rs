@@ -28,7 +28,7 @@ pub async fn follow(bus: Bus, verifier: Arc<Verifier>, mut stopped: watch::Recei
             match event.kind {
                 EventKind::Snapshot(snapshot) => *members = snapshot.members,
                 EventKind::Delta { patch, .. } => members.apply(&patch),
-                EventKind::Absent | EventKind::End(_) => continue,
+                EventKind::Absent | EventKind::Stale | EventKind::End(_) => continue,
             }
             for (name, value) in revoked.iter() {
                 if let Ok(before_s) = serde_json::from_slice(value) {

@@ -9,6 +9,7 @@ mod health;
 mod keyring;
 mod pages;
 mod refusals;
+mod roles;
 mod tls;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use wayfare_net::tokens::Verifier;
 
 pub use config::Config;
 pub use health::Recorder;
+pub use roles::Roles;
 
 /// Each part of the drain may take this long.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -44,9 +46,9 @@ pub struct House {
     quic: Option<QuicAddress>,
     bus: Bus,
     atlas: Arc<Atlas>,
-    api: Api,
-    ingest: Arc<Ingest>,
-    fanout: Arc<Fanout>,
+    api: Option<Api>,
+    ingest: Option<Arc<Ingest>>,
+    fanout: Option<Arc<Fanout>>,
     cores: Cores,
     audit: wayfare_net::audit::Writer,
     stop: watch::Sender<bool>,
@@ -69,12 +71,29 @@ impl House {
     /// # Errors
     /// What cannot be opened, by name.
     pub async fn start(config: &Config, recorder: Recorder, extra: Router) -> anyhow::Result<(Self, Option<FirstKey>)> {
+        Self::start_as(Roles::All, config, recorder, extra).await
+    }
+
+    /// The same with some of the roles.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; or a role alone has no Redis to meet the others on.
+    pub async fn start_as(
+        roles: Roles,
+        config: &Config,
+        recorder: Recorder,
+        extra: Router,
+    ) -> anyhow::Result<(Self, Option<FirstKey>)> {
+        roles.check(config)?;
         let listen = config.listen()?;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let shown = tls::Shown::read(config)?;
         let gate = Gate::new(config.gate()?);
-        let bus = Bus::embedded(config.bus()).await?;
+        let bus = match config.redis()? {
+            Some(redis) => Bus::redis(&redis).await.context("bus.url")?,
+            None => Bus::embedded(config.bus()).await?,
+        };
         let audit = wayfare_net::audit::start(&config.audit_folder()).context("the audit trail cannot be opened")?;
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
@@ -85,30 +104,43 @@ impl House {
         let atlas = tokio::task::spawn_blocking(move || Atlas::open(maps)).await?.context("roads.files")?;
 
         // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
-        let (api, first_key) =
-            Api::open(config.api(), bus.clone(), Arc::clone(&verifier), origins.clone(), Arc::clone(&atlas)).await?;
+        let (api, first_key) = if roles.api() {
+            let (verifier, atlas) = (Arc::clone(&verifier), Arc::clone(&atlas));
+            let (api, first_key) = Api::open(config.api(), bus.clone(), verifier, origins.clone(), atlas).await?;
+            (Some(api), first_key)
+        } else {
+            (None, None)
+        };
+        roles.wait_for_records(&bus).await;
         let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
-        let ingest = Ingest::start(
-            config.ingest()?,
-            bus.clone(),
-            Arc::clone(&verifier),
-            origins.clone(),
-            Arc::clone(&atlas),
-            Arc::clone(&gate),
-            &cores,
-        )
-        .await?;
-        let fanout = Fanout::start(
-            config.fanout(),
-            bus.clone(),
-            Arc::clone(&verifier),
-            origins.clone(),
-            Arc::clone(&gate),
-            &cores,
-        );
+        let ingest = if roles.ingest() {
+            let start = Ingest::start(
+                config.ingest()?,
+                bus.clone(),
+                Arc::clone(&verifier),
+                origins.clone(),
+                Arc::clone(&atlas),
+                Arc::clone(&gate),
+                &cores,
+            );
+            Some(start.await?)
+        } else {
+            None
+        };
+        let fanout = roles.fanout().then(|| {
+            Fanout::start(
+                config.fanout(),
+                bus.clone(),
+                Arc::clone(&verifier),
+                origins.clone(),
+                Arc::clone(&gate),
+                &cores,
+            )
+        });
 
-        let quic = match tls::QuicDoor::prepare(config, &shown)? {
-            Some(tls::QuicDoor { socket, tls, config, fingerprint }) => {
+        let door = if roles.ingest() { tls::QuicDoor::prepare(config, &shown)? } else { None };
+        let quic = match ingest.as_ref().zip(door) {
+            Some((ingest, tls::QuicDoor { socket, tls, config, fingerprint })) => {
                 let address = socket.local_addr()?;
                 ingest.listen_on_quic(socket, tls, config, &cores).await.context("quic.listen")?;
                 tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
@@ -130,9 +162,9 @@ impl House {
             stopped: stopped.clone(),
         });
         let app = Router::new()
-            .merge(api.routes())
-            .merge(ingest.routes())
-            .merge(fanout.routes())
+            .merge(api.as_ref().map(Api::routes).unwrap_or_default())
+            .merge(ingest.as_ref().map(Ingest::routes).unwrap_or_default())
+            .merge(fanout.as_ref().map(Fanout::routes).unwrap_or_default())
             .merge(health)
             .merge(extra)
             .fallback(pages::page)
@@ -146,10 +178,11 @@ impl House {
             ..ServeLimits::default()
         };
         tasks.push(tokio::spawn(serve(listener, app, limits, gate, tls, stopped.clone())));
-        let relay = api.clone();
-        let relay_stop = stopped.clone();
-        // All that goes on behind the records is one large future: on the heap once, not moved about.
-        tasks.push(tokio::spawn(async move { Box::pin(relay.run(relay_stop)).await }));
+        if let Some(relay) = api.clone() {
+            let relay_stop = stopped.clone();
+            // All that goes on behind the records is one large future: on the heap once, not moved about.
+            tasks.push(tokio::spawn(async move { Box::pin(relay.run(relay_stop)).await }));
+        }
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), "the house is open");
         Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, audit, stop, tasks }, first_key))
@@ -175,8 +208,12 @@ impl House {
     pub async fn drain(self) {
         tracing::info!("the house is closing");
         let _ = self.stop.send(true);
-        self.ingest.drain(DRAIN).await;
-        self.fanout.drain(DRAIN).await;
+        if let Some(ingest) = &self.ingest {
+            ingest.drain(DRAIN).await;
+        }
+        if let Some(fanout) = &self.fanout {
+            fanout.drain(DRAIN).await;
+        }
         for task in self.tasks {
             if tokio::time::timeout(DRAIN, task).await.is_err() {
                 tracing::info!("a part of the house did not close in time");
@@ -184,7 +221,9 @@ impl House {
         }
         let atlas = self.atlas;
         let _ = tokio::task::spawn_blocking(move || atlas.close()).await;
-        self.api.close().await;
+        if let Some(api) = &self.api {
+            api.close().await;
+        }
         self.bus.close().await;
         drop((self.ingest, self.fanout));
         let _ = tokio::task::spawn_blocking(move || drop(self.audit)).await;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wayfare::Config;
+use wayfare::{Config, Roles};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,12 @@ struct Arguments {
 enum Command {
     /// Run the house (also without any command).
     Serve,
+    /// Run only the part that takes drivers in; needs bus.url.
+    Ingest,
+    /// Run only the part that serves watchers; needs bus.url.
+    Fanout,
+    /// Run only the part for people and records; needs bus.url.
+    Api,
     /// Run the house with a generated town and simulated couriers in it.
     Demo(commands::demo::Options),
     /// Drive couriers from a GPX file or a CSV of trips through a running house.
@@ -92,7 +98,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
-            None | Some(Command::Serve) => commands::serve::run(config).await,
+            None | Some(Command::Serve) => commands::serve::run(config, Roles::All).await,
+            Some(Command::Ingest) => commands::serve::run(config, Roles::Ingest).await,
+            Some(Command::Fanout) => commands::serve::run(config, Roles::Fanout).await,
+            Some(Command::Api) => commands::serve::run(config, Roles::Api).await,
             Some(Command::Demo(options)) => commands::demo::run(config, options).await,
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,

@@ -99,7 +99,7 @@ async fn erase_driver(house: &House, erasure: &mut Erasure, driver: ids::Driver)
     let id = driver.to_string();
     // What ingest has judged and not written yet is refused from here on; then it hears that the driver is gone.
     let bus = &house.bus;
-    bus.leases.take_over(&Leases::driver_key(driver.0), "erasure", LEASE_MS).await;
+    bus.leases.take_over(&Leases::driver_key(driver.0), "erasure", LEASE_MS).await?;
     bus.topics.erase(&Topic::Plan(driver).to_string()).await;
     bus.topics.erase(&Topic::Driver(driver).to_string()).await;
     forget_field(house, REVOKED_TOPIC, &id).await;
@@ -296,7 +296,9 @@ async fn forget_field(house: &House, topic: &str, name: &str) {
     let mut fields = Fields::new();
     fields.set_null(name.to_owned());
     let fence = Fence::Record { version: 1, assignment: 0 };
-    if house.bus.topics.read(topic).await.is_some_and(|topic| topic.members.get(name).is_some()) {
+    // Where it cannot be read it may be there: then it is taken away unread.
+    let kept = house.bus.topics.read(topic).await;
+    if kept.map_or(true, |topic| topic.is_some_and(|topic| topic.members.get(name).is_some())) {
         // Topics of facts that have no order among them: nothing refuses it.
         let _ = house.bus.topics.publish(topic, &fields, fence).await;
     }

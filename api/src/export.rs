@@ -75,7 +75,7 @@ impl Out {
 async fn write(house: &House, driver: &Driver, out: &mut Out) -> Result<(), Failure> {
     let id = driver.id.to_string();
     out.line("profile", serde_json::to_value(driver)?).await?;
-    if let Some(topic) = house.bus.topics.read(&Topic::Driver(driver.id).to_string()).await {
+    if let Some(topic) = house.bus.topics.read(&Topic::Driver(driver.id).to_string()).await? {
         let members = topic.members.iter().filter_map(|(name, value)| Some((name.to_string(), value_of(value)?)));
         out.line("state", Value::Object(members.collect())).await?;
     }

@@ -59,6 +59,8 @@ pub struct ApiConfig {
     pub database: PathBuf,
     /// Streets as GeoJSON, served to pages; a page without has no background.
     pub streets: Option<PathBuf>,
+    /// Name of this process among those on one bus.
+    pub node: String,
     /// Style URL of a basemap that pages use in place of the streets.
     pub basemap_style_url: Option<String>,
     /// How long it is remembered how well arrivals were foreseen, milliseconds.
@@ -144,8 +146,9 @@ impl Api {
         let forgetting = retention::run(&self.house, stop.clone());
         let erasing = erasure::run(&self.house, stop.clone());
         let (hearing, asking) = (reports::run(&self.house, stop.clone()), reports::expire(&self.house, stop.clone()));
+        let again = relay::rebuild_after_losses(&self.house, stop.clone());
         let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
+        tokio::join!(telling, again, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

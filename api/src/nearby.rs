@@ -114,13 +114,13 @@ impl Follower {
                 snapshot.members.iter().for_each(|(name, _)| find(name));
             }
             EventKind::Delta { patch, .. } => patch.fields().for_each(|(name, _)| find(name)),
-            EventKind::Absent => {}
+            EventKind::Absent | EventKind::Stale => {}
         }
     }
 
     fn apply(&mut self, event: Event, drivers: &mut DriverIndex) {
         match event.kind {
-            EventKind::Absent => {}
+            EventKind::Absent | EventKind::Stale => {}
             EventKind::Delta { patch, .. } => {
                 for (name, value) in patch.fields() {
                     self.told(event.tag, name, &value, drivers);

@@ -63,7 +63,8 @@ impl News {
 
 /// Sends the outbox until told to stop; what is left is sent after the next start.
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
-    let holder = format!("api-{}", std::process::id());
+    // The same after a fall: what a dead process held is its successor's at once.
+    let holder = format!("api-{}", house.config.node);
     loop {
         let written = house.news.written.load(Ordering::SeqCst);
         let sent = match house.bus.leases.acquire(LEASE, &holder, LEASE_MS).await {
@@ -180,6 +181,22 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
     }
     tracing::info!(trips = trips.len(), "records told to the bus");
     Ok(())
+}
+
+/// Tells everything again whenever the bus may have lost it.
+pub async fn rebuild_after_losses(house: &House, mut stop: watch::Receiver<bool>) {
+    let mut losses = house.bus.topics.losses();
+    loop {
+        tokio::select! {
+            changed = losses.changed() => if changed.is_err() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        while let Err(error) = rebuild(house).await {
+            tracing::error!(%error, "the records cannot be told to the bus again; trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        house.bus.topics.set_ready("api").await;
+    }
 }
 
 /// All fences, page by page.

@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use wayfare_bus::{Members, Snapshot};
+use wayfare_bus::{Away, Members, Snapshot};
 use wayfare_net::reply::Refusal;
 use wayfare_net::tokens::{self, TokenError};
 use wayfare_net::ws::handshake;
@@ -121,8 +121,11 @@ pub enum Seen {
 /// Looks at a topic once, for the transports that answer by status.
 pub async fn look(house: &House, claims: &Claims, topic: Topic) -> Result<Seen, Refusal> {
     let name = topic.to_string();
+    let away = |_: Away| Refusal::from(not_ready().topic(&*name));
     let members = match topic.trip() {
-        Some(trip) if !topic.is_internal() => house.bus.topics.read(&Topic::Access(trip).to_string()).await,
+        Some(trip) if !topic.is_internal() => {
+            house.bus.topics.read(&Topic::Access(trip).to_string()).await.map_err(away)?
+        }
         _ => None,
     };
     let allowed = access::may_watch(claims, &topic, members.as_ref().map(|access| &access.members));
@@ -132,7 +135,7 @@ pub async fn look(house: &House, claims: &Claims, topic: Topic) -> Result<Seen, 
         Kind::State => {
             let empty =
                 || Snapshot { epoch: house.bus.topics.epoch(), seq: 0, members: Members::default(), ended: false };
-            let seen = house.bus.topics.read(&name).await.or_else(|| topic.always_exists().then(empty));
+            let seen = house.bus.topics.read(&name).await.map_err(away)?.or_else(|| topic.always_exists().then(empty));
             seen.map(|seen| if seen.ended { Seen::Over(seen) } else { Seen::Live(seen) })
         }
     };

@@ -72,7 +72,7 @@ impl DeviceKeys {
                     put(&mut known, hash, &doc);
                 }
             }
-            EventKind::Absent | EventKind::End(_) => {}
+            EventKind::Absent | EventKind::Stale | EventKind::End(_) => {}
         }
     }
 }

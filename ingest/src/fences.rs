@@ -123,7 +123,7 @@ impl Known {
                     self.put_one(name, &value);
                 }
             }
-            EventKind::Absent | EventKind::End(_) => {}
+            EventKind::Absent | EventKind::Stale | EventKind::End(_) => {}
         }
     }
 

@@ -23,6 +23,12 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Fence events appended in one step.
 const EVENTS_AT_ONCE: usize = 500;
 
+/// Drivers whose entries were refused: under which lease, and when.
+type Lost = ahash::AHashMap<u128, (u64, Instant)>;
+
+/// By then the shard has let go of a driver that was lost.
+const LOST_KEPT: Duration = Duration::from_secs(60);
+
 /// A phase that a tracker found, to be told once what caused it is durable.
 #[derive(Debug, Clone)]
 pub struct PhaseEvent {
@@ -143,26 +149,27 @@ impl Gather {
 /// Flushes until stopped.
 pub async fn run(house: Arc<House>, shards: Vec<mpsc::Sender<Command>>) {
     let mut last = Instant::now() - house.config.flush_interval;
+    let mut lost = Lost::default();
     loop {
         house.gathers.filled.notified().await;
         let wait = house.config.flush_interval.saturating_sub(last.elapsed());
         tokio::time::sleep(wait).await;
         last = Instant::now();
-        flush(&house, &shards).await;
+        flush(&house, &shards, &mut lost).await;
         if house.gathers.is_stopped() {
             // What came while that was being written.
-            flush(&house, &shards).await;
+            flush(&house, &shards, &mut lost).await;
             return;
         }
     }
 }
 
 /// Takes all gathers and does not return before they are durable.
-async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
+async fn flush(house: &House, shards: &[mpsc::Sender<Command>], lost: &mut Lost) {
     let mut gathers = house.gathers.take();
     let mut record = Flush { at_ms: wayfare_bus::now_ms(), ..Flush::default() };
     let (mut phases, mut fences) = (Vec::new(), Vec::new());
-    // Which shard an entry came from, and its driver: refused ones must not be acked.
+    // Which shard an entry came from, its driver and lease: refused ones must not be acked.
     let mut owners = Vec::new();
     let mut size = 0;
     for (shard, gather) in gathers.iter_mut().enumerate() {
@@ -170,7 +177,7 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
         let body = Bytes::from(std::mem::take(&mut gather.body));
         let mut start = 0;
         for (driver, lease, end) in gather.spans.drain(..) {
-            owners.push((shard, driver));
+            owners.push((shard, driver, lease));
             record.entries.push(Entry { driver, lease, bytes: body.slice(start..end) });
             start = end;
         }
@@ -184,12 +191,17 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>]) {
         metrics::counter!("wayfare_flushes_total").increment(1);
         metrics::histogram!("wayfare_flush_seconds").record(started.elapsed().as_secs_f64());
         for place in refused {
-            let (shard, driver) = owners[place];
-            gathers[shard].acks.withhold(driver);
+            let (shard, driver, lease) = owners[place];
+            lost.retain(|_, (_, since)| since.elapsed() < LOST_KEPT);
+            lost.insert(driver, (lease, Instant::now()));
+            let _ = shards[shard].send(Command::Lost { driver, lease }).await;
         }
     }
     house.gathers.unflushed.fetch_sub(size, Ordering::Relaxed);
-    for (shard, gather) in shards.iter().zip(gathers) {
+    for (shard, mut gather) in shards.iter().zip(gathers) {
+        if !lost.is_empty() {
+            gather.acks.withhold(|driver| lost.get(&driver).map(|(lease, _)| *lease));
+        }
         if !gather.acks.is_empty() {
             // A shard that is gone has no connection left to ack on.
             let _ = shard.send(Command::Durable(gather.acks)).await;
@@ -209,7 +221,7 @@ async fn append(house: &House, shards: &[mpsc::Sender<Command>], gathers: &mut [
         metrics::counter!("wayfare_flush_failures_total").increment(1);
         match &error {
             FixLogError::Full { .. } => tracing::error!(%error, "durable acks are refused"),
-            FixLogError::Storage(_) => tracing::error!(%error, "durable acks wait"),
+            FixLogError::Storage(_) | FixLogError::Redis(_) => tracing::error!(%error, "durable acks wait"),
         }
         for (shard, gather) in shards.iter().zip(gathers.iter_mut()) {
             let acks = std::mem::take(&mut gather.acks);

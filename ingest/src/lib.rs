@@ -118,6 +118,26 @@ impl House {
     }
 }
 
+/// Has the shards tell everything again whenever the bus may have lost it, as soon as the records have made the topics anew. Ends with the shards.
+async fn tell_after_losses(bus: Bus, shards: Vec<mpsc::WeakSender<shard::Command>>) {
+    let mut losses = bus.topics.losses();
+    loop {
+        let lost = tokio::time::timeout(Duration::from_secs(5), losses.changed()).await;
+        let Some(shards) = shards.iter().map(mpsc::WeakSender::upgrade).collect::<Option<Vec<_>>>() else { return };
+        if lost.is_err() {
+            continue;
+        }
+        while !bus.topics.is_ready(&["api"]) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for shard in &shards {
+            let _ = shard.send(shard::Command::TellAnew).await;
+        }
+        bus.topics.set_ready("ingest").await;
+        tracing::info!("trackers told to the bus again");
+    }
+}
+
 /// The role: shards on their cores, one flusher, and the routes that lead to them.
 pub struct Ingest {
     house: Arc<House>,
@@ -182,6 +202,8 @@ impl Ingest {
         let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher, quic: OnceLock::new() });
         restore::run(&ingest).await?;
         ingest.house.bus.topics.set_ready("ingest").await;
+        let shards = ingest.shards.iter().map(mpsc::Sender::downgrade).collect();
+        tokio::spawn(tell_after_losses(ingest.house.bus.clone(), shards));
         Ok(ingest)
     }
 

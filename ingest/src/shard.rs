@@ -88,6 +88,15 @@ pub enum Command {
         /// Gets what became of it when it is durable.
         reply: oneshot::Sender<Result<AppTaken, ErrorBody>>,
     },
+    /// The fix log knows a newer lease of a driver: another node has it.
+    Lost {
+        /// The driver.
+        driver: u128,
+        /// Number of the lease that is over.
+        lease: u64,
+    },
+    /// The bus may have lost what it was told: all of it is told again.
+    TellAnew,
     /// What a driver's phone says of itself, over HTTP.
     Phone {
         /// The driver.
@@ -133,6 +142,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// A lease is renewed at a third of its life.
 const LEASE_MS: i64 = 60_000;
+
+/// Between the first refusal of a driver's fixes and its leaving.
+const LOST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Plan changes waiting between the bus and one shard; beyond it they are conflated to the newest.
 const PLAN_QUEUE: usize = 16_384;
@@ -204,6 +216,15 @@ impl Shard {
                     let _ = done.send(());
                 });
             }
+            Command::Lost { driver, lease } => {
+                let shard = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    // Whoever erases a driver takes the lease first: then the word of that comes now, and says more.
+                    tokio::time::sleep(LOST_PAUSE).await;
+                    shard.state.borrow_mut().lose(DriverId(driver), wayfare_bus::Lease { number: lease });
+                });
+            }
+            Command::TellAnew => self.state.borrow_mut().tell_anew(),
             Command::Fences(fences) => self.state.borrow_mut().fences = fences,
             Command::Durable(acks) => self.state.borrow_mut().send_acks(acks),
             Command::NotDurable(acks) => self.state.borrow_mut().refuse_acks(acks),

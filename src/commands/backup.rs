@@ -16,7 +16,7 @@ pub struct Options {
     into: PathBuf,
 }
 
-/// Copies everything that `data.dir` holds. The house may be running.
+/// Copies everything that `data.dir` holds. The house may be running. What a bus on Redis holds (logs and the fix log) is not in it.
 ///
 /// The order matters, since each file is a moment younger than the one before: logs must not know more than the records they tell of, and
 /// records may have folded only fixes that the fix log has. A house that starts on the copy finds itself as after a fall.
@@ -26,11 +26,17 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
         bail!("data.dir: {} holds no house", from.display());
     }
     make_folder(into)?;
-    let mut copied = vec![backup::copy_logs(from, into).await?];
+    let mut copied = Vec::new();
+    let on_redis = config.redis()?.is_some();
+    if !on_redis {
+        copied.push(backup::copy_logs(from, into).await?);
+    }
     let records = into.join("records.sqlite");
     backup::copy_database(&from.join("records.sqlite"), &records).await?;
     copied.push(records);
-    copied.push(backup::copy_fixes(from, into).await?);
+    if !on_redis {
+        copied.push(backup::copy_fixes(from, into).await?);
+    }
     copied.extend(copy_folder(&config.audit_folder(), &into.join("audit"))?);
     // What was learned is written anew as a whole now and then.
     let learned = from.join("learned.bin");
@@ -39,6 +45,11 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     }
     fs::File::open(into)?.sync_all()?;
     let bytes: u64 = copied.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
+    if on_redis {
+        println!(
+            "Logs and the fix log are on Redis (bus.url), and not in this copy: back Redis up with its own means, before this."
+        );
+    }
     println!("{} files, {bytes} bytes, in {}", copied.len(), into.display());
     Ok(())
 }

@@ -20,7 +20,10 @@ pub struct Options {
 
 /// Prints what is kept of a driver as CSV, in the order received. The house may be running.
 pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let log = Bus::read_fix_log(&config.bus()).await?;
+    let log = match config.redis()? {
+        Some(redis) => Bus::redis(&redis).await?.fixes,
+        None => Bus::read_fix_log(&config.bus()).await?,
+    };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "received_ms,session,seq,t_ms,lat,lon,accuracy_m,speed_mps,heading_deg,verdict")?;
     let partition = log.partition_of(options.driver.0);

@@ -1,12 +1,12 @@
-//! `wayfare serve`.
+//! `wayfare serve`, and single roles.
 
 use axum::Router;
 use tokio::signal::unix::{SignalKind, signal};
-use wayfare::{Config, House, Recorder};
+use wayfare::{Config, House, Recorder, Roles};
 
 /// Runs the house until SIGTERM or ctrl-c, then drains it.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    let (house, first_key) = House::start(&config, Recorder::install()?, Router::new()).await?;
+pub async fn run(config: Config, roles: Roles) -> anyhow::Result<()> {
+    let (house, first_key) = House::start_as(roles, &config, Recorder::install()?, Router::new()).await?;
     if let Some(key) = first_key {
         println!("The first service key, shown once. It opens everything: keep it like a password.\n\n{}\n", key.0);
     }

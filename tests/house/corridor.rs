@@ -42,7 +42,11 @@ fn check_customer_view(state: &Value) {
 
 #[tokio::test]
 async fn a_ride_is_seen_the_same_over_all_transports_from_assignment_to_the_end() {
-    let house = House::start().await;
+    a_ride_is_seen_the_same(House::start().await).await;
+}
+
+/// Whatever the house's bus lives on.
+pub async fn a_ride_is_seen_the_same(house: House) {
     let driver = house.driver("Ana").await;
     let trip = house.trip(Some(&driver), None).await;
     let customer = house.token("customer", "cus").await;

@@ -17,6 +17,8 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A running house. Dropped, it is killed and waited for.
 pub struct House {
     child: Option<Child>,
+    /// Which part of the house it is; empty for all of it.
+    role: &'static str,
     dir: TempDir,
     settings: Vec<(String, String)>,
     pub port: u16,
@@ -40,8 +42,40 @@ impl House {
 
     /// With settings, `key=value` as in the environment, without the `WAYFARE_`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let mut house = Self {
+        let mut house = Self::closed("", settings);
+        house.spawn();
+        let told = house.told(0).await;
+        house.key = told.lines().find(|line| line.starts_with("eyJ")).expect("the first start tells a key").to_owned();
+        house.note_token(&house.key);
+        house
+    }
+
+    /// Only a part of it.
+    pub async fn start_role(role: &'static str, settings: &[(&str, &str)]) -> Self {
+        let mut house = Self::closed(role, settings);
+        house.spawn();
+        let told = house.told(0).await;
+        house.key = told.lines().find(|line| line.starts_with("eyJ")).unwrap_or_default().to_owned();
+        house
+    }
+
+    /// The front of a house whose parts are elsewhere.
+    pub fn front(port: u16, key: &str) -> Self {
+        let mut front = Self::closed("", &[]);
+        (front.port, front.key) = (port, key.to_owned());
+        front
+    }
+
+    /// A part, asked by those who know the key of the whole.
+    pub fn front_of(mut part: Self, key: &str) -> Self {
+        part.key = key.to_owned();
+        part
+    }
+
+    fn closed(role: &'static str, settings: &[(&str, &str)]) -> Self {
+        Self {
             child: None,
+            role,
             dir: tempfile::tempdir().unwrap(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             port: 0,
@@ -52,12 +86,7 @@ impl House {
             ledger: Ledger::default(),
             expected: Mutex::default(),
             tokens: Mutex::default(),
-        };
-        house.spawn();
-        let told = house.told(0).await;
-        house.key = told.lines().find(|line| line.starts_with("eyJ")).expect("the first start tells a key").to_owned();
-        house.note_token(&house.key);
-        house
+        }
     }
 
     /// Kills as a power cut would.
@@ -168,7 +197,7 @@ impl House {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("stderr")).unwrap()
+        std::fs::read_to_string(self.path("stderr")).unwrap_or_default()
     }
 
     /// Nothing warned, nothing panicked, and no token was written down.
@@ -191,6 +220,9 @@ impl House {
         let append = |name: &str| File::options().create(true).append(true).open(self.path(name)).unwrap();
         let mut command = self.prepared();
         command.stdout(append("stdout")).stderr(append("stderr"));
+        if !self.role.is_empty() {
+            command.arg(self.role);
+        }
         self.child = Some(command.spawn().unwrap());
     }
 

@@ -67,6 +67,26 @@ impl Fields {
         self.marks.iter().map(move |mark| (&mark.name, removed(mark)))
     }
 
+    /// Each field's name and JSON value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &[u8])> {
+        self.marks.iter().map(|mark| (&mark.name, &self.text[mark.value_start as usize..mark.value_end as usize]))
+    }
+
+    /// Bytes of the text.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// These fields after `newer` ones were set too: of a field in both, the newer value stays.
+    pub(crate) fn merged(&self, newer: &Self) -> Self {
+        let mut merged = Self::new();
+        let older = self.iter().filter(|(name, _)| newer.marks.iter().all(|mark| mark.name != **name));
+        for (name, value) in older.chain(newer.iter()) {
+            merged.set(name.clone(), |out| out.extend_from_slice(value));
+        }
+        merged
+    }
+
     /// Forgets the fields, keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
@@ -106,9 +126,25 @@ impl Patch {
     }
 }
 
-/// The whole state of a topic: each field's newest value, in the order in which fields first appeared.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The whole state of a topic: each field's newest value. They stand in the order in which they first appeared here, which means nothing: members
+/// are equal if their fields are.
+#[derive(Debug, Clone, Default)]
 pub struct Members(Vec<(Name, Bytes)>);
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(name, value)| other.get(name) == Some(value))
+    }
+}
+
+impl Eq for Members {}
+
+impl FromIterator<(Name, Bytes)> for Members {
+    /// Of fields that occur once.
+    fn from_iter<I: IntoIterator<Item = (Name, Bytes)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
 
 impl Members {
     /// Applies a patch: a null removes its field.
@@ -183,6 +219,18 @@ mod tests {
         fields.set_json("b", "3").set_null("a").set_null("never").set_json("c", "4");
         members.apply(&fields.patch());
         assert_eq!(text(&members), r#""b":3,"c":4"#);
+        let mut whole = Fields::new();
+        whole.set_json("c", "4").set_json("b", "3");
+        let mut other = Members::default();
+        other.apply(&whole.patch());
+        assert_eq!(members, other, "whatever the order");
         assert_eq!(members.get("c").map(|value| &value[..]), Some(&b"4"[..]));
+    }
+    #[test]
+    fn of_merged_fields_the_newer_value_stays() {
+        let (mut older, mut newer) = (Fields::new(), Fields::new());
+        older.set_json("a", "1").set_json("b", "2");
+        newer.set_null("b").set_json("c", "3");
+        assert_eq!(&older.merged(&newer).patch().text()[..], br#""a":1,"b":null,"c":3"#);
     }
 }

@@ -7,7 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::embedded;
+use crate::{embedded, redis};
+
+/// Beyond this share of its bytes the log drops folded records before their time,
+const CROWDED: f64 = 0.75;
+/// but none younger than this, which trackers may still want to judge again.
+const CROWDED_KEEP_MS: i64 = 3_600_000;
 
 /// Bounds of the log. Beyond the age, records are dropped; beyond the size, appends are refused.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +23,14 @@ pub struct FixLogLimits {
     pub bytes_max: u64,
     /// Records are dropped only once [`FixLog::folded`] says that they live on elsewhere.
     pub fold_first: bool,
+}
+
+impl FixLogLimits {
+    /// How long records are kept where there are so many bytes of them, milliseconds.
+    pub(crate) fn keep_for(&self, bytes: u64) -> i64 {
+        let crowded = bytes as f64 > CROWDED * self.bytes_max as f64;
+        if crowded { self.keep_ms.min(CROWDED_KEEP_MS) } else { self.keep_ms }
+    }
 }
 
 /// What one driver adds to a flush.
@@ -85,6 +98,9 @@ pub enum FixLogError {
     /// The disk, or the database on it, refused.
     #[error("the fix log cannot be written: {0}")]
     Storage(#[from] sqlx::Error),
+    /// Redis refused, or did not answer. Perhaps it was kept: append the same flush again.
+    #[error("the fix log cannot be written: {0}")]
+    Redis(#[from] fred::error::Error),
 }
 
 /// What becomes of an entry of a driver whose data are erased.
@@ -153,6 +169,25 @@ pub struct RecordPage {
 pub enum FixLog {
     /// In a file of this process.
     Embedded(Arc<embedded::FixFile>),
+    /// On Redis.
+    Redis(Arc<redis::FixStreams>),
+}
+
+/// The entries of a record without what is erased, and how many of them that touched.
+pub(crate) fn without(entries: Vec<KeptEntry>, driver: u128, fate: &impl Fn(&Bytes) -> Fate) -> (Vec<Entry>, u64) {
+    let (mut left, mut gone) = (Vec::with_capacity(entries.len()), 0);
+    for entry in entries {
+        let kept = |bytes| Entry { driver: entry.driver, lease: 0, bytes };
+        match if entry.driver == driver { fate(&entry.bytes) } else { Fate::Stays } {
+            Fate::Stays => left.push(kept(entry.bytes.clone())),
+            Fate::Goes => gone += 1,
+            Fate::Becomes(bytes) => {
+                gone += 1;
+                left.push(kept(bytes));
+            }
+        }
+    }
+    (left, gone)
 }
 
 impl FixLog {
@@ -163,26 +198,29 @@ impl FixLog {
     pub async fn append(&self, flush: &Flush) -> Result<FlushReceipt, FixLogError> {
         match self {
             Self::Embedded(file) => file.append(flush).await,
+            Self::Redis(streams) => streams.append(flush).await,
         }
     }
 
     /// The newest checkpoint of a driver, and the number of the record it was appended with, in the driver's partition.
     ///
     /// # Errors
-    /// [`FixLogError::Storage`].
+    /// [`FixLogError`].
     pub async fn checkpoint(&self, driver: u128) -> Result<Option<(u64, Bytes)>, FixLogError> {
         match self {
             Self::Embedded(file) => file.checkpoint(driver).await,
+            Self::Redis(streams) => streams.checkpoint(driver).await,
         }
     }
 
     /// All checkpoints, in no order: driver, number of the record, bytes.
     ///
     /// # Errors
-    /// [`FixLogError::Storage`].
+    /// [`FixLogError`].
     pub async fn checkpoints(&self) -> Result<Vec<(u128, u64, Bytes)>, FixLogError> {
         match self {
             Self::Embedded(file) => file.checkpoints().await,
+            Self::Redis(streams) => streams.checkpoints().await,
         }
     }
 
@@ -190,6 +228,7 @@ impl FixLog {
     pub fn partitions(&self) -> u32 {
         match self {
             Self::Embedded(_) => 1,
+            Self::Redis(streams) => streams.partitions(),
         }
     }
 
@@ -202,13 +241,14 @@ impl FixLog {
     /// Reads at most `limit` records of a partition after number `after`.
     ///
     /// # Errors
-    /// [`FixLogError::Storage`].
+    /// [`FixLogError`].
     pub async fn read(&self, partition: u32, after: u64, limit: usize) -> Result<RecordPage, FixLogError> {
         match self {
             Self::Embedded(file) => {
                 debug_assert_eq!(partition, 0, "the embedded log has one partition");
                 file.read(after, limit).await
             }
+            Self::Redis(streams) => streams.read(partition, after, limit).await,
         }
     }
 
@@ -216,7 +256,7 @@ impl FixLog {
     /// of it may be left in the files until [`Self::scrub`].
     ///
     /// # Errors
-    /// [`FixLogError::Storage`]: some of it may be there still. Erase again.
+    /// [`FixLogError`]: some of it may be there still. Erase again.
     pub async fn erase(
         &self,
         driver: u128,
@@ -225,16 +265,18 @@ impl FixLog {
     ) -> Result<Erased, FixLogError> {
         match self {
             Self::Embedded(file) => file.erase(driver, whole, fate).await,
+            Self::Redis(streams) => streams.erase(driver, whole, fate).await,
         }
     }
 
     /// Leaves no byte of what was erased. While it runs, appends wait, or are refused for the moment.
     ///
     /// # Errors
-    /// [`FixLogError::Storage`]: scrub again.
+    /// [`FixLogError`]: scrub again.
     pub async fn scrub(&self) -> Result<(), FixLogError> {
         match self {
             Self::Embedded(file) => file.scrub().await,
+            Self::Redis(streams) => streams.scrub().await,
         }
     }
 
@@ -242,6 +284,7 @@ impl FixLog {
     pub fn generation(&self) -> u64 {
         match self {
             Self::Embedded(file) => file.generation(),
+            Self::Redis(streams) => streams.generation(),
         }
     }
 
@@ -252,6 +295,7 @@ impl FixLog {
                 debug_assert_eq!(partition, 0, "the embedded log has one partition");
                 file.folded(folded);
             }
+            Self::Redis(streams) => streams.folded(partition, folded),
         }
     }
 
@@ -259,18 +303,21 @@ impl FixLog {
     pub async fn appended(&self) {
         match self {
             Self::Embedded(file) => file.appended().await,
+            Self::Redis(streams) => streams.appended().await,
         }
     }
 
     pub(crate) async fn trim(&self) {
         match self {
             Self::Embedded(file) => file.trim().await,
+            Self::Redis(streams) => streams.trim().await,
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
             Self::Embedded(file) => file.close().await,
+            Self::Redis(_) => {}
         }
     }
 }

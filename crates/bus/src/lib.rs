@@ -9,6 +9,8 @@ mod fields;
 mod fixlog;
 mod leases;
 mod logs;
+mod queue;
+pub mod redis;
 mod topics;
 
 use std::path::PathBuf;
@@ -19,9 +21,9 @@ pub use fixlog::{
     Checkpoint, DamagedRecord, Entry, Erased, Fate, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded,
     KeptEntry, KeptRecord, RecordPage,
 };
-pub use leases::{Held, Lease, Leases};
+pub use leases::{Lease, LeaseError, Leases};
 pub use logs::{Append, Appended, ErasedEvents, LogError, LogEvent, LogPage, LogStart, Logs};
-pub use topics::{Event, EventKind, Fence, PublishError, Publisher, Snapshot, StateTopics, Subscriber};
+pub use topics::{Away, Event, EventKind, Fence, PublishError, Publisher, Snapshot, StateTopics, Subscriber};
 
 /// Where and how large the embedded bus may be.
 #[derive(Debug, Clone)]
@@ -34,6 +36,21 @@ pub struct EmbeddedConfig {
     pub log_events_max: u64,
     /// Events older than this are dropped in the same way, milliseconds.
     pub log_keep_ms: i64,
+}
+
+/// Which Redis, and how large its logs may be.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// See [`redis::url::read`].
+    pub url: String,
+    /// Goes before every key, so that several houses may share one Redis.
+    pub namespace: String,
+    /// Most events kept of one log topic; older ones are dropped, and their readers told by a reset.
+    pub log_events_max: u64,
+    /// Events older than this are dropped in the same way, milliseconds.
+    pub log_keep_ms: i64,
+    /// Bounds of the fix log, of all nodes together.
+    pub fix_log: FixLogLimits,
 }
 
 /// All four interfaces of one corridor. Cheap to clone.
@@ -58,6 +75,14 @@ impl Bus {
         embedded::open(config).await
     }
 
+    /// Connects to a bus on Redis.
+    ///
+    /// # Errors
+    /// Redis does not answer, or the URL is wrong.
+    pub async fn redis(config: &RedisConfig) -> Result<Self, OpenError> {
+        redis::open(config).await
+    }
+
     /// The fix log of a bus that may be running in another process, for reading.
     ///
     /// # Errors
@@ -69,13 +94,14 @@ impl Bus {
     /// Forgets what is past its time: tombstones, leases, old events and records. Call it every few seconds.
     pub async fn sweep(&self) {
         self.topics.sweep();
-        self.leases.sweep();
+        self.leases.sweep().await;
         self.logs.trim().await;
         self.fixes.trim().await;
     }
 
     /// Last words to the files: everything durable, the write-ahead logs folded in.
     pub async fn close(&self) {
+        self.topics.close().await;
         self.logs.close().await;
         self.fixes.close().await;
     }

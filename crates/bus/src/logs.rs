@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::embedded;
+use crate::{embedded, redis};
 
 /// An event to append.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +73,14 @@ pub struct LogPage {
 
 /// Why a log could not be written or read just now.
 #[derive(Debug, thiserror::Error)]
-#[error("the log is not available: {0}")]
-pub struct LogError(#[from] pub(crate) sqlx::Error);
+pub enum LogError {
+    /// The disk, or the database on it, refused.
+    #[error("the log is not available: {0}")]
+    Storage(#[from] sqlx::Error),
+    /// Redis refused, or did not answer.
+    #[error("the log is not available: {0}")]
+    Redis(#[from] fred::error::Error),
+}
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +96,8 @@ pub struct ErasedEvents {
 pub enum Logs {
     /// In a file of this process.
     Embedded(Arc<embedded::LogFile>),
+    /// On Redis.
+    Redis(Arc<redis::Logs>),
 }
 
 impl Logs {
@@ -100,6 +108,7 @@ impl Logs {
     pub async fn append(&self, topic: &str, event: Append<'_>) -> Result<Appended, LogError> {
         match self {
             Self::Embedded(file) => file.append(topic, event).await,
+            Self::Redis(logs) => logs.append(topic, event).await,
         }
     }
 
@@ -111,6 +120,7 @@ impl Logs {
     pub async fn append_all(&self, topic: &str, events: &[Append<'_>]) -> Result<usize, LogError> {
         match self {
             Self::Embedded(file) => file.append_all(topic, events).await,
+            Self::Redis(logs) => logs.append_all(topic, events).await,
         }
     }
 
@@ -121,6 +131,7 @@ impl Logs {
     pub async fn read(&self, topic: &str, start: LogStart, limit: usize) -> Result<LogPage, LogError> {
         match self {
             Self::Embedded(file) => file.read(topic, start, limit).await,
+            Self::Redis(logs) => logs.read(topic, start, limit).await,
         }
     }
 
@@ -128,6 +139,7 @@ impl Logs {
     pub async fn tail(&self, topic: &str) -> watch::Receiver<u64> {
         match self {
             Self::Embedded(file) => file.tail(topic),
+            Self::Redis(logs) => logs.tail(topic),
         }
     }
 
@@ -139,6 +151,7 @@ impl Logs {
     pub async fn erase(&self, text: &str, kept: Option<&str>) -> Result<ErasedEvents, LogError> {
         match self {
             Self::Embedded(file) => file.erase(text, kept).await,
+            Self::Redis(logs) => logs.erase(text, kept).await,
         }
     }
 
@@ -149,18 +162,21 @@ impl Logs {
     pub async fn scrub(&self) -> Result<(), LogError> {
         match self {
             Self::Embedded(file) => file.scrub().await,
+            Self::Redis(logs) => logs.scrub().await,
         }
     }
 
     pub(crate) async fn trim(&self) {
         match self {
             Self::Embedded(file) => file.trim().await,
+            Self::Redis(logs) => logs.trim().await,
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
             Self::Embedded(file) => file.close().await,
+            Self::Redis(_) => {}
         }
     }
 }

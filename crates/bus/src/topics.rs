@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::embedded;
+use tokio::sync::watch;
+
 use crate::fields::{Fields, Members, Patch};
+use crate::{embedded, redis};
 
 /// Who may still write: a topic keeps the highest of each kind and refuses lower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,11 @@ pub enum PublishError {
     Absent,
 }
 
+/// The bus does not answer just now; nothing is known. Try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the bus does not answer just now; try again")]
+pub struct Away;
+
 /// State of a topic at one number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -84,6 +91,8 @@ pub enum EventKind {
         /// The changed fields.
         patch: Arc<Patch>,
     },
+    /// The bus cannot be heard just now: what was told last may be old. A snapshot follows as soon as it can. Never from the embedded bus.
+    Stale,
     /// The topic is over. Nothing follows.
     End(Snapshot),
 }
@@ -93,6 +102,8 @@ pub enum EventKind {
 pub enum StateTopics {
     /// Inside this process.
     Embedded(Arc<embedded::Topics>),
+    /// On Redis.
+    Redis(Arc<redis::Topics>),
 }
 
 impl StateTopics {
@@ -100,10 +111,11 @@ impl StateTopics {
     pub fn publisher(&self, topic: &str) -> Publisher {
         match self {
             Self::Embedded(topics) => Publisher::Embedded(topics.publisher(topic)),
+            Self::Redis(topics) => Publisher::Redis(Box::new(topics.publisher(topic))),
         }
     }
 
-    /// Sets `fields`, takes the next number, announces both. Returns the number.
+    /// Sets `fields`, takes the next number, announces both. Returns the number. While a bus beyond a network is away, this waits.
     ///
     /// # Errors
     /// See [`PublishError`]; nothing was changed then.
@@ -119,6 +131,7 @@ impl StateTopics {
     pub async fn end(&self, topic: &str, fields: &Fields, version: u64, keep_ms: i64) -> Result<(), PublishError> {
         match self {
             Self::Embedded(topics) => topics.end(topic, fields, version, keep_ms),
+            Self::Redis(topics) => topics.end(topic, fields, version, keep_ms).await,
         }
     }
 
@@ -126,13 +139,18 @@ impl StateTopics {
     pub async fn erase(&self, topic: &str) {
         match self {
             Self::Embedded(topics) => topics.erase(topic),
+            Self::Redis(topics) => topics.erase(topic).await,
         }
     }
 
     /// The state at this moment; `None` if there is no such topic.
-    pub async fn read(&self, topic: &str) -> Option<Snapshot> {
+    ///
+    /// # Errors
+    /// [`Away`]; never from the embedded bus.
+    pub async fn read(&self, topic: &str) -> Result<Option<Snapshot>, Away> {
         match self {
-            Self::Embedded(topics) => topics.read(topic),
+            Self::Embedded(topics) => Ok(topics.read(topic)),
+            Self::Redis(topics) => topics.read(topic).await,
         }
     }
 
@@ -141,6 +159,7 @@ impl StateTopics {
     pub fn subscriber(&self, capacity: usize) -> Subscriber {
         match self {
             Self::Embedded(topics) => Subscriber::Embedded(topics.subscriber(capacity)),
+            Self::Redis(topics) => Subscriber::Redis(topics.subscriber(capacity)),
         }
     }
 
@@ -148,6 +167,7 @@ impl StateTopics {
     pub async fn interest(&self, topic: &str) -> bool {
         match self {
             Self::Embedded(topics) => topics.interest(topic),
+            Self::Redis(topics) => topics.interest(topic).await,
         }
     }
 
@@ -155,6 +175,7 @@ impl StateTopics {
     pub async fn set_ready(&self, owner: &'static str) {
         match self {
             Self::Embedded(topics) => topics.set_ready(owner),
+            Self::Redis(topics) => topics.set_ready(owner).await,
         }
     }
 
@@ -162,19 +183,38 @@ impl StateTopics {
     pub fn is_ready(&self, owners: &[&str]) -> bool {
         match self {
             Self::Embedded(topics) => topics.is_ready(owners),
+            Self::Redis(topics) => topics.is_ready(owners),
         }
     }
 
-    /// When this bus came up, Unix milliseconds: the epoch of topics made since.
+    /// Changes when the bus may have lost what it was told (its server came back without its data, a replica took its place), or was told too much
+    /// while it was away: whoever owns topics tells them whole again, then says [`Self::set_ready`].
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Embedded(topics) => topics.losses(),
+            Self::Redis(topics) => topics.losses(),
+        }
+    }
+
+    /// When this bus came up or last lost something, Unix milliseconds: the epoch of topics made since.
     pub fn epoch(&self) -> u64 {
         match self {
             Self::Embedded(topics) => topics.epoch(),
+            Self::Redis(topics) => topics.epoch(),
         }
     }
 
     pub(crate) fn sweep(&self) {
         match self {
             Self::Embedded(topics) => topics.sweep(),
+            Self::Redis(topics) => topics.sweep(),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(topics) => topics.close().await,
         }
     }
 }
@@ -184,6 +224,8 @@ impl StateTopics {
 pub enum Publisher {
     /// Inside this process.
     Embedded(embedded::TopicPublisher),
+    /// On Redis. Boxed: every driver has some publishers, and they stay as small as those of the embedded bus.
+    Redis(Box<redis::TopicPublisher>),
 }
 
 impl Publisher {
@@ -194,17 +236,20 @@ impl Publisher {
     pub async fn publish(&self, fields: &Fields, fence: Fence) -> Result<u64, PublishError> {
         match self {
             Self::Embedded(publisher) => publisher.publish(fields, fence),
+            Self::Redis(publisher) => publisher.publish(fields, fence).await,
         }
     }
 
-    /// As [`Self::publish`], for callers that cannot wait. The embedded bus is done when this returns; a bus beyond a network
-    /// queues within a bound, and tells refusals later by its counters.
+    /// As [`Self::publish`], for callers that cannot wait. The embedded bus is done when this returns. A bus beyond a network queues: what waits for
+    /// the same topic is merged, the newest value of each field wins; beyond [`redis::OUT_BYTES_MAX`] it is dropped, counted, and asked for again
+    /// (see [`StateTopics::losses`]). Refusals are told later by its counters.
     ///
     /// # Errors
     /// As [`StateTopics::publish`], as far as it is known at once.
     pub fn publish_now(&self, fields: &Fields, fence: Fence) -> Result<(), PublishError> {
         match self {
             Self::Embedded(publisher) => publisher.publish(fields, fence).map(|_| ()),
+            Self::Redis(publisher) => publisher.publish_now(fields, fence),
         }
     }
 
@@ -212,6 +257,7 @@ impl Publisher {
     pub fn interest(&self) -> bool {
         match self {
             Self::Embedded(publisher) => publisher.interest(),
+            Self::Redis(publisher) => publisher.interest(),
         }
     }
 }
@@ -220,6 +266,8 @@ impl Publisher {
 pub enum Subscriber {
     /// Inside this process.
     Embedded(embedded::TopicSubscriber),
+    /// On Redis.
+    Redis(redis::TopicSubscriber),
 }
 
 impl Subscriber {
@@ -227,6 +275,7 @@ impl Subscriber {
     pub async fn subscribe(&mut self, topic: &str, tag: u64) {
         match self {
             Self::Embedded(subscriber) => subscriber.subscribe(topic, tag),
+            Self::Redis(subscriber) => subscriber.subscribe(topic, tag),
         }
     }
 
@@ -234,6 +283,7 @@ impl Subscriber {
     pub async fn unsubscribe(&mut self, topic: &str) {
         match self {
             Self::Embedded(subscriber) => subscriber.unsubscribe(topic),
+            Self::Redis(subscriber) => subscriber.unsubscribe(topic),
         }
     }
 
@@ -241,6 +291,7 @@ impl Subscriber {
     pub async fn recv(&mut self, events: &mut Vec<Event>) {
         match self {
             Self::Embedded(subscriber) => subscriber.recv(events).await,
+            Self::Redis(subscriber) => subscriber.recv(events).await,
         }
     }
 
@@ -248,6 +299,17 @@ impl Subscriber {
     pub fn try_recv(&mut self, events: &mut Vec<Event>) {
         match self {
             Self::Embedded(subscriber) => subscriber.try_recv(events),
+            Self::Redis(subscriber) => subscriber.try_recv(events),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_is_two_pointers() {
+        assert_eq!(size_of::<Publisher>(), 2 * size_of::<usize>());
     }
 }

@@ -16,6 +16,7 @@ pub fn test() -> Outcome {
     run("web", "npm", &["run", "--silent", "typecheck"])?;
     run("web", "npm", &["test", "--silent"])?;
     run("", "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    tools::redis()?;
     if works("cargo", &["nextest", "--version"]) {
         run("", "cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])?;
     } else {

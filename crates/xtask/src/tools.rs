@@ -44,6 +44,16 @@ pub fn chromium() -> Outcome {
         .map_err(|why| format!("{why}; install Chromium as {CHROMIUM} for the browser tests"))
 }
 
+/// Servers for the tests of the bus on Redis, which start and end them. Debian begins one of its own with the package; it is left alone.
+pub fn redis() -> Outcome {
+    if works("redis-server", &["--version"]) && works("redis-cli", &["--version"]) {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "redis-server"])
+        .map_err(|why| format!("{why}; install redis-server 7 for the tests of the bus"))
+}
+
 fn newest_in_dist(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }

@@ -205,7 +205,9 @@ impl State {
         let Some(place) = self.place_of(event.tag) else { return };
         let topic = &mut self.topics[place];
         let first = topic.known == Known::Nothing;
+        topic.is_stale = matches!(event.kind, EventKind::Stale);
         match event.kind {
+            EventKind::Stale => return self.tell_stale(place),
             // The first publish counts from 1: an empty state is number 0.
             EventKind::Absent if topic.topic.always_exists() => {
                 (topic.known, topic.epoch) = (Known::Live, self.house.bus.topics.epoch());
@@ -306,6 +308,7 @@ impl State {
         if self.conns[conn as usize].is_stream() {
             let name = match message {
                 ToWatcher::Error(_) => "error",
+                ToWatcher::Stale { .. } => "stale",
                 ToWatcher::Bye(_) => "bye",
                 _ => return,
             };

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
 use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::codec::Codec;
@@ -142,6 +143,35 @@ impl State {
         }
     }
 
+    /// The bus cannot be heard just now: who watches is told, who waits may come again.
+    pub fn tell_stale(&mut self, place: usize) {
+        let topic = &self.topics[place];
+        let is_known = topic.known != Known::Nothing;
+        let watched: SmallVec<[usize; 2]> = match (topic.topic.is_internal(), is_known) {
+            (false, _) => smallvec![place],
+            (true, false) => topic.views.clone(),
+            (true, true) => return, // who may watch is known well enough for now
+        };
+        for view in watched {
+            for at in self.topics.get(view).map(|topic| topic.subs.clone()).unwrap_or_default() {
+                let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { continue };
+                if sub.mode != Mode::Waiting {
+                    self.say_stale(at);
+                } else if !is_known {
+                    self.refuse(at, routes::not_ready().topic(self.topics[view].name.to_string()));
+                }
+            }
+        }
+    }
+
+    fn say_stale(&mut self, at: SubRef) {
+        let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { return };
+        // The snapshot that ends this is told even if nothing changed.
+        sub.whole = Cursor::default();
+        let alias = sub.alias;
+        self.say(at.conn, &ToWatcher::Stale { alias });
+    }
+
     fn settle_one(&mut self, at: SubRef, place: usize) {
         let Some(claims) = self.claims(at.conn) else { return self.detach(at) };
         let name = Rc::from(&*self.topics[place].name);
@@ -168,6 +198,9 @@ impl State {
                     self.mark_whole(at);
                 } else {
                     self.tell_whole(at);
+                }
+                if self.topics[place].is_stale {
+                    self.say_stale(at);
                 }
             }
         }

@@ -35,6 +35,8 @@ pub struct WatchedTopic {
     /// Number under which the bus speaks of it: never used again after this entry.
     pub tag: u64,
     pub known: Known,
+    /// The bus cannot be heard: the state may be old.
+    pub is_stale: bool,
     pub epoch: u64,
     pub seq: u64,
     pub members: Members,
@@ -66,6 +68,7 @@ impl WatchedTopic {
             topic,
             tag,
             known: Known::Nothing,
+            is_stale: false,
             epoch: 0,
             seq: 0,
             members: Members::default(),

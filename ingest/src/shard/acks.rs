@@ -28,6 +28,8 @@ pub enum AckTo {
 
 struct Item {
     driver: u128,
+    /// Of the tracker that judged.
+    lease: u64,
     to: AckTo,
     end: usize,
 }
@@ -46,18 +48,20 @@ impl Acks {
     }
 
     /// Adds one. `body` appends the message.
-    pub fn add(&mut self, driver: u128, to: AckTo, body: impl FnOnce(&mut Vec<u8>)) {
+    pub fn add(&mut self, driver: u128, lease: u64, to: AckTo, body: impl FnOnce(&mut Vec<u8>)) {
         body(&mut self.bodies);
-        self.items.push(Item { driver, to, end: self.bodies.len() });
+        self.items.push(Item { driver, lease, to, end: self.bodies.len() });
     }
 
-    /// Empties those of a driver whose entry was refused: it has another owner now, who will ack what it keeps.
-    pub fn withhold(&mut self, driver: u128) {
+    /// Empties those of drivers whose entries were refused under this lease: they have another owner now, who will ack what it keeps. A resend that
+    /// the old tracker knows again is among them: its first copy was not kept.
+    pub fn withhold(&mut self, lost: impl Fn(u128) -> Option<u64>) {
         let (mut kept, mut start) = (Self::default(), 0);
         for item in std::mem::take(&mut self.items) {
             let end = item.end;
-            let body = if item.driver == driver { &[][..] } else { &self.bodies[start..end] };
-            kept.add(item.driver, item.to, |out| out.extend_from_slice(body));
+            let is_lost = lost(item.driver).is_some_and(|lost| item.lease <= lost);
+            let body = if is_lost { &[][..] } else { &self.bodies[start..end] };
+            kept.add(item.driver, item.lease, item.to, |out| out.extend_from_slice(body));
             start = end;
         }
         *self = kept;
@@ -166,14 +170,14 @@ mod tests {
     fn withheld_acks_are_empty_and_the_others_whole() {
         let id = ConnId { place: 0, generation: 0 };
         let mut acks = Acks::default();
-        for (driver, body) in [(1, "one"), (2, "two"), (1, "three"), (3, "four")] {
-            acks.add(driver, AckTo::Conn(id), |out| out.extend_from_slice(body.as_bytes()));
+        for (driver, lease, body) in [(1, 7, "one"), (2, 7, "two"), (1, 6, "three"), (3, 7, "four"), (1, 8, "five")] {
+            acks.add(driver, lease, AckTo::Conn(id), |out| out.extend_from_slice(body.as_bytes()));
         }
-        acks.withhold(1);
-        assert_eq!(acks.bodies, b"twofour");
+        acks.withhold(|driver| (driver == 1).then_some(7));
+        assert_eq!(acks.bodies, b"twofourfive", "whoever came back has a higher lease");
         assert_eq!(
             acks.items.iter().map(|item| (item.driver, item.end)).collect::<Vec<_>>(),
-            [(1, 0), (2, 3), (1, 3), (3, 7)]
+            [(1, 0), (2, 3), (1, 3), (3, 7), (1, 11)]
         );
     }
 

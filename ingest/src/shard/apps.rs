@@ -177,13 +177,13 @@ impl Shard {
             })
         };
         if tell {
-            self.tell_seen(message.device, message.dialect).await;
+            self.tell_seen(message.device, message.dialect);
         }
         Ok(taken)
     }
 
     /// For the list of a driver's keys: whoever pasted an address wants to know whether anything comes.
-    async fn tell_seen(&self, device: u128, dialect: Dialect) {
+    fn tell_seen(&self, device: u128, dialect: Dialect) {
         let device = ids::Device(device);
         let doc = DeviceSeenDoc { at_ms: wayfare_bus::now_ms(), dialect: dialect.code().to_owned() };
         let mut fields = Fields::new();
@@ -192,7 +192,7 @@ impl Shard {
         });
         // The newest word wins, whoever says it.
         let fence = Fence::Record { version: 1, assignment: 0 };
-        let _ = self.house.bus.topics.publish(&device_seen_set_of(device), &fields, fence).await;
+        let _ = self.house.bus.topics.publisher(&device_seen_set_of(device)).publish_now(&fields, fence);
     }
 
     /// Whether another request of this driver is taken now.

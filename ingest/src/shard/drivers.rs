@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use wayfare_bus::{Checkpoint, Event, EventKind, Lease, Leases, Members, Publisher};
+use wayfare_bus::{Checkpoint, Event, EventKind, Lease, LeaseError, Leases, Members, Publisher};
 use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
 use wayfare_wire::messages::drive::Delivery;
@@ -114,10 +114,12 @@ impl Shard {
     async fn load(self: &Rc<Self>, driver: DriverId) -> Result<(), Refused> {
         let bus = &self.house.bus;
         let topic = Topic::Plan(driver.into()).to_string();
-        let Some(plan) = bus.topics.read(&topic).await.filter(|plan| !plan.ended) else {
+        let plan = bus.topics.read(&topic).await.map_err(|_| Refused::NotReady)?;
+        let Some(plan) = plan.filter(|plan| !plan.ended) else {
             return Err(if bus.topics.is_ready(&["api"]) { Refused::Unknown } else { Refused::NotReady });
         };
         let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
+        let lease = lease.map_err(|_| Refused::NotReady)?;
         let kept = bus.fixes.checkpoint(driver.0).await.map_err(|error| {
             tracing::error!(%error, "a tracker cannot be brought back");
             Refused::NotReady
@@ -137,9 +139,14 @@ impl Shard {
     pub async fn restore(self: &Rc<Self>, driver: DriverId, checkpoint: Option<Bytes>, messages: Vec<KeptMessage>) {
         let bus = &self.house.bus;
         let topic = Topic::Plan(driver.into()).to_string();
-        // A driver whose record is gone has nothing to come back to.
-        let Some(plan) = bus.topics.read(&topic).await.filter(|plan| !plan.ended) else { return };
-        let lease = bus.leases.take_over(&Leases::driver_key(driver.0), &self.house.config.node, LEASE_MS).await;
+        // A driver whose record is gone has nothing to come back to. While the bus is away, one comes back when the phone does.
+        let Ok(Some(plan)) = bus.topics.read(&topic).await else { return };
+        let (key, node) = (Leases::driver_key(driver.0), &self.house.config.node);
+        // A driver that another node has meanwhile stays there.
+        if plan.ended || bus.leases.acquire(&key, node, LEASE_MS).await.is_err() {
+            return;
+        }
+        let Ok(lease) = bus.leases.take_over(&key, node, LEASE_MS).await else { return };
         self.revive(driver, lease, checkpoint, messages, &plan.members);
     }
 
@@ -212,12 +219,12 @@ impl Shard {
             }
             // The record of the driver is erased, and so is all that is known of it here.
             EventKind::End(_) => state.erase(driver),
-            EventKind::Absent => {}
+            EventKind::Absent | EventKind::Stale => {}
         }
     }
 
     /// Once a second.
-    pub async fn look_over(&self) {
+    pub async fn look_over(self: &Rc<Self>) {
         let (renew, idle) = {
             let mut state = self.state.borrow_mut();
             state.tick();
@@ -228,18 +235,33 @@ impl Shard {
             let renew = state.now_s().is_multiple_of(LEASE_MS as u32 / 3000);
             (if renew { state.leases() } else { Vec::new() }, state.idle_drivers())
         };
-        for (driver, lease) in renew {
-            if self.house.bus.leases.renew(&Leases::driver_key(driver.0), lease, LEASE_MS).await.is_err() {
-                tracing::warn!(driver = %ids::Driver::from(driver), "another node has taken this driver over");
-                self.state.borrow_mut().forget(driver);
-            }
+        for (driver, _) in &idle {
+            self.state.borrow_mut().forget(*driver);
         }
-        for (driver, lease) in idle {
-            self.state.borrow_mut().forget(driver);
-            self.house.bus.leases.release(&Leases::driver_key(driver.0), lease).await;
+        if !renew.is_empty() || !idle.is_empty() {
+            // Beside the shard's turns: a bus beyond a network takes its time.
+            let shard = Rc::clone(self);
+            tokio::task::spawn_local(async move { shard.keep_leases(renew, idle).await });
         }
         if !self.state.borrow().wants.is_empty() {
             self.wants.notify_one();
+        }
+    }
+}
+
+impl Shard {
+    async fn keep_leases(&self, renew: Vec<(DriverId, Lease)>, idle: Vec<(DriverId, Lease)>) {
+        let leases = &self.house.bus.leases;
+        for (driver, lease) in renew {
+            match leases.renew(&Leases::driver_key(driver.0), lease, LEASE_MS).await {
+                Ok(()) => {}
+                Err(LeaseError::Held) => self.state.borrow_mut().lose(driver, lease),
+                // What is ours stays ours: only somebody who took it over ends that. Trying the others would take as long again for each.
+                Err(LeaseError::Away(_)) => break,
+            }
+        }
+        for (driver, lease) in idle {
+            leases.release(&Leases::driver_key(driver.0), lease).await;
         }
     }
 }
@@ -401,6 +423,14 @@ impl State {
     }
 
     /// Drops a driver whom another node owns, or nobody needs.
+    /// A lease is over. The driver may have come back meanwhile, with another.
+    pub fn lose(&mut self, driver: DriverId, lease: Lease) {
+        if self.drivers.get(&driver).is_some_and(|tracked| tracked.lease == lease) {
+            tracing::info!(driver = %ids::Driver::from(driver), "another node has taken this driver over");
+            self.forget(driver);
+        }
+    }
+
     fn forget(&mut self, driver: DriverId) {
         self.drop_driver(driver, CloseCode::Replaced);
     }

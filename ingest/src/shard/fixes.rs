@@ -142,7 +142,7 @@ impl State {
                 gather.keep(write_checkpoint(driver, tracked, now_s));
             }
             gather.fences.extend(found_fences);
-            gather.acks.add(driver.0, to, |out| {
+            gather.acks.add(driver.0, lease, to, |out| {
                 if !post {
                     return codec.write_ack(out, seq, verdicts, unreadable);
                 }

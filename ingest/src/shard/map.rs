@@ -91,6 +91,20 @@ impl State {
         }
     }
 
+    /// Shows everybody again, as if for the first time.
+    pub fn show_map_anew(&mut self) {
+        self.census.forget_told(&self.house.bus.topics, &mut self.fields);
+        let shown = |tracked: &Tracked| Some((tracked.tracker.marker()?, tracked.on_map.as_ref()?.label));
+        let shown: Vec<(DriverId, Marker, Label)> = self
+            .drivers
+            .iter()
+            .filter_map(|(driver, tracked)| shown(tracked).map(|(marker, label)| (*driver, marker, label)))
+            .collect();
+        for (driver, marker, label) in shown {
+            self.put_on_map(driver, marker, label);
+        }
+    }
+
     fn put_on_map(&mut self, driver: DriverId, marker: Marker, label: Label) {
         let told_s = self.now_s();
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
@@ -156,6 +170,16 @@ impl Census {
         for cell in counted(cell) {
             *self.numbers.entry(cell).or_default() += 1;
             self.changed.insert(cell);
+        }
+    }
+
+    /// All numbers are told with the next telling, all cells at once.
+    fn forget_told(&mut self, topics: &StateTopics, fields: &mut Fields) {
+        self.changed.extend(self.numbers.keys().copied());
+        for cell in &self.announced {
+            fields.clear();
+            fields.set_json(cell.to_string(), "1");
+            tell(topics, AREAS_TOPIC, fields);
         }
     }
 

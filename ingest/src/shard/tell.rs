@@ -154,6 +154,14 @@ impl State {
         publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
     }
 
+    /// Tells everything of all trackers, and the map.
+    pub fn tell_anew(&mut self) {
+        for driver in self.drivers.keys().copied().collect::<Vec<_>>() {
+            self.tell_everything(driver);
+        }
+        self.show_map_anew();
+    }
+
     /// Asks the app for another rate if another is wanted now, and tells it of another heartbeat.
     pub fn ask_rate(&mut self, driver: DriverId) {
         let Some(id) = self.drivers.get(&driver).and_then(|tracked| tracked.conn) else { return };

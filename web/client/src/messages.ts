@@ -20,6 +20,7 @@ export type ServerMessage =
   | { type: 'delta'; alias: number; seq: number; patch: JsonObject }
   | { type: 'event'; alias: number; cursor: string; event: JsonObject }
   | { type: 'reset'; alias: number; cursor: string }
+  | { type: 'stale'; alias: number }
   | { type: 'end'; alias: number; state: JsonObject }
   | { type: 'unsubscribed'; topic: string }
   | ({ type: 'error' } & WayfareError)
@@ -58,6 +59,7 @@ export type TopicFrame =
   | { type: 'delta'; seq: number; patch: JsonObject }
   | { type: 'event'; cursor: string; event: JsonObject }
   | { type: 'reset'; cursor: string }
+  | { type: 'stale' }
   | { type: 'end'; state?: JsonObject }
   | { type: 'unsubscribed' }
   | { type: 'error'; error: WayfareError };

@@ -39,6 +39,8 @@ interface CommonHandlers {
 
 export interface StateHandlers<State> extends CommonHandlers {
   onState?(state: State, info: StateInfo): void;
+  /** The house cannot hear the topic just now: what is shown may be old. `onState` follows as soon as it can. */
+  onStale?(): void;
   /** The final state. Nothing follows. */
   onEnd?(state: State): void;
 }
@@ -202,6 +204,10 @@ export class Wayfare {
     if (frame.type === 'end') {
       replica.end(frame.state);
       return this.#over(topic, (handlers) => (handlers as StateHandlers<JsonObject>).onEnd?.(replica.state));
+    }
+    if (frame.type === 'stale') {
+      for (const handlers of [...entry.handlers]) handlers.onStale?.();
+      return;
     }
     if (frame.type !== 'snapshot' && frame.type !== 'delta') return;
     const outcome =

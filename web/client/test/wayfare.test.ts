@@ -71,6 +71,17 @@ describe('on a WebSocket', () => {
     expect(wayfare.status).toMatchObject({ connection: 'live', transport: 'websocket' });
   });
 
+  it('says that what is shown may be old, until a snapshot comes, even the same', async () => {
+    const wayfare = connect();
+    const heard: string[] = [];
+    wayfare.watch<TripState>(TRIP, { onState: (_, { cursor }) => heard.push(cursor), onStale: () => heard.push('stale') });
+    await until('snapshot', () => heard.length === 1);
+    server.send(TRIP, { type: 'stale' });
+    server.snapshot(TRIP);
+    await until('snapshot', () => heard.length === 3);
+    expect(heard).toEqual(['7.1', 'stale', '7.1']);
+  });
+
   it('carries all topics on one connection, and two watchers of one topic on one subscription', async () => {
     server.createState('trip:trp_2', { stops_left: 9 }, 7);
     const wayfare = connect();

@@ -20,7 +20,7 @@ use super::leases::LeaseTable;
 use super::sqlite::{self, Pools};
 use crate::fixlog::{
     Checkpoint, DamagedRecord, Entry, Erased, Fate, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry,
-    KeptRecord, RecordPage,
+    KeptRecord, RecordPage, without,
 };
 
 const SCHEMA: &str = "
@@ -34,11 +34,6 @@ const AGE: &str = "ALTER TABLE checkpoint ADD COLUMN at_ms BIGINT NOT NULL DEFAU
 
 /// Checkpoints are kept for this long after the last: a fix that comes later than a week is refused anyway, so there is nothing to recognise.
 const CHECKPOINTS_KEEP_MS: i64 = 8 * 86_400_000;
-
-/// Beyond this share of its bytes the log drops folded records before their time,
-const CROWDED: f64 = 0.75;
-/// but none younger than this, which trackers may still want to judge again.
-const CROWDED_KEEP_MS: i64 = 3_600_000;
 
 /// Between the name of a file that was set aside and when it was.
 const SET_ASIDE: &str = ".damaged-";
@@ -223,8 +218,7 @@ impl FixFile {
 
     pub(crate) async fn trim(&self) {
         let now_ms = crate::now_ms();
-        let crowded = self.bytes.load(Ordering::Relaxed) as f64 > CROWDED * self.limits.bytes_max as f64;
-        let keep_ms = if crowded { self.limits.keep_ms.min(CROWDED_KEEP_MS) } else { self.limits.keep_ms };
+        let keep_ms = self.limits.keep_for(self.bytes.load(Ordering::Relaxed));
         if let Err(error) = self.try_trim(now_ms - keep_ms).await {
             tracing::warn!(%error, "old records could not be dropped; trying again later");
         }
@@ -387,23 +381,6 @@ fn set_aside_files(path: &Path) -> Vec<PathBuf> {
     let aside = format!("{name}{SET_ASIDE}");
     let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&aside)));
     ours.map(|entry| entry.path()).collect()
-}
-
-/// The entries of a record without what is erased, and how many of them that touched.
-fn without(entries: Vec<KeptEntry>, driver: u128, fate: &impl Fn(&Bytes) -> Fate) -> (Vec<Entry>, u64) {
-    let (mut left, mut gone) = (Vec::with_capacity(entries.len()), 0);
-    for entry in entries {
-        let kept = |bytes| Entry { driver: entry.driver, lease: 0, bytes };
-        match if entry.driver == driver { fate(&entry.bytes) } else { Fate::Stays } {
-            Fate::Stays => left.push(kept(entry.bytes.clone())),
-            Fate::Goes => gone += 1,
-            Fate::Becomes(bytes) => {
-                gone += 1;
-                left.push(kept(bytes));
-            }
-        }
-    }
-    (left, gone)
 }
 
 /// Renames a database with its companions; nothing of it is deleted.

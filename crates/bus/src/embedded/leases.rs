@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use crate::leases::{Held, Lease, Leases};
+use crate::leases::{Lease, LeaseError, Leases};
 
 /// All leases of this process.
 pub struct LeaseTable {
@@ -38,11 +38,11 @@ impl LeaseTable {
         }
     }
 
-    pub(crate) fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, Held> {
+    pub(crate) fn acquire(&self, key: &str, holder: &str, ttl_ms: i64) -> Result<Lease, LeaseError> {
         let mut inner = self.lock();
         if let Some(entry) = inner.held.get_mut(key).filter(|entry| entry.until > Instant::now()) {
             if *entry.holder != *holder {
-                return Err(Held);
+                return Err(LeaseError::Held);
             }
             entry.until = until(ttl_ms);
             return Ok(Lease { number: entry.number });
@@ -54,10 +54,10 @@ impl LeaseTable {
         self.lock().grant(key, holder, ttl_ms)
     }
 
-    pub(crate) fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), Held> {
+    pub(crate) fn renew(&self, key: &str, lease: Lease, ttl_ms: i64) -> Result<(), LeaseError> {
         let mut inner = self.lock();
         // An expired lease that nobody took meanwhile is still the newest.
-        let entry = inner.held.get_mut(key).filter(|entry| entry.number == lease.number).ok_or(Held)?;
+        let entry = inner.held.get_mut(key).filter(|entry| entry.number == lease.number).ok_or(LeaseError::Held)?;
         entry.until = until(ttl_ms);
         Ok(())
     }

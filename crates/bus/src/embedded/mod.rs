@@ -36,6 +36,14 @@ pub enum OpenError {
         /// What SQLite said.
         source: sqlx::Error,
     },
+    /// Redis cannot be reached, or is none of ours.
+    #[error("cannot use {url}: {why}")]
+    Redis {
+        /// Which, without its password.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// Opens all four parts. The new epoch is stored before anything can be published.

@@ -1,19 +1,18 @@
 //! State topics in memory.
 //!
 //! Each topic has a lock of its own; under it a publish changes the fields, takes the number and puts the event into the queue of
-//! every subscriber. A queue has a bound; a topic that does not fit is marked in that subscriber's `behind` list instead, and its
-//! next event there is a snapshot. So a subscriber's memory is bounded by its capacity and its subscriptions, never by messages.
+//! every subscriber (`queue.rs`).
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ahash::{AHashMap, RandomState};
 use smallvec::SmallVec;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::owners::Owners;
 use crate::fields::{Fields, Members};
+use crate::queue::{Queue, lock};
 use crate::topics::{Event, EventKind, Fence, PublishError, Snapshot};
 
 /// Number of parts of the name table; finding a topic locks one of them for reading.
@@ -25,6 +24,8 @@ pub struct Topics {
     hasher: RandomState,
     parts: Vec<RwLock<AHashMap<Arc<str>, Arc<Topic>>>>,
     ready: Mutex<Vec<&'static str>>,
+    /// Never changes: memory loses nothing without its process.
+    losses: watch::Sender<u64>,
 }
 
 struct Topic {
@@ -49,24 +50,10 @@ struct State {
 }
 
 struct Listener {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Topic>>,
     tag: u64,
     /// Deltas were skipped: say nothing until the subscriber has fetched a snapshot.
     behind: bool,
-}
-
-/// The one queue of a subscriber.
-struct Queue {
-    capacity: usize,
-    inner: Mutex<Inner>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct Inner {
-    events: VecDeque<Event>,
-    /// Topics whose next event must be a snapshot.
-    behind: Vec<Arc<Topic>>,
 }
 
 impl Topics {
@@ -76,11 +63,16 @@ impl Topics {
             hasher: RandomState::new(),
             parts: (0..PARTS).map(|_| RwLock::default()).collect(),
             ready: Mutex::default(),
+            losses: watch::Sender::new(0),
         }
     }
 
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
     }
 
     pub(crate) fn set_ready(&self, owner: &'static str) {
@@ -100,8 +92,7 @@ impl Topics {
     }
 
     pub(crate) fn subscriber(self: &Arc<Self>, capacity: usize) -> TopicSubscriber {
-        let queue = Queue { capacity: capacity.max(1), inner: Mutex::default(), wake: Notify::new() };
-        TopicSubscriber { topics: Arc::clone(self), queue: Arc::new(queue), subscribed: AHashMap::new() }
+        TopicSubscriber { topics: Arc::clone(self), queue: Arc::new(Queue::new(capacity)), subscribed: AHashMap::new() }
     }
 
     pub(crate) fn end(
@@ -284,7 +275,7 @@ impl TopicPublisher {
 /// See [`crate::Subscriber`].
 pub struct TopicSubscriber {
     topics: Arc<Topics>,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Topic>>,
     subscribed: AHashMap<Box<str>, ()>,
 }
 
@@ -323,18 +314,12 @@ impl TopicSubscriber {
             if !events.is_empty() {
                 return;
             }
-            // A permit is kept if the push came between the look and the wait.
-            self.queue.wake.notified().await;
+            self.queue.woken().await;
         }
     }
 
     pub(crate) fn try_recv(&mut self, events: &mut Vec<Event>) {
-        let behind = {
-            let mut inner = lock(&self.queue.inner);
-            events.extend(inner.events.drain(..));
-            std::mem::take(&mut inner.behind)
-        };
-        for topic in behind {
+        for topic in self.queue.take(events) {
             let mut state = lock(&topic.state);
             let whole = self.topics.whole(&state);
             let Some(listener) = state.listeners.iter_mut().find(|listener| Arc::ptr_eq(&listener.queue, &self.queue))
@@ -358,33 +343,4 @@ impl Drop for TopicSubscriber {
             self.leave(name);
         }
     }
-}
-
-impl Queue {
-    /// False if the event did not fit; the topic is then on the `behind` list.
-    fn push(&self, event: Event, topic: &Arc<Topic>) -> bool {
-        let mut inner = lock(&self.inner);
-        let fits = inner.events.len() < self.capacity;
-        let first = inner.events.is_empty() && inner.behind.is_empty();
-        if fits {
-            inner.events.push_back(event);
-        } else {
-            inner.behind.push(Arc::clone(topic));
-        }
-        drop(inner);
-        if first {
-            self.wake.notify_one();
-        }
-        fits
-    }
-
-    fn push_end(&self, event: Event) {
-        lock(&self.inner).events.push_back(event);
-        self.wake.notify_one();
-    }
-}
-
-/// A panic while holding one of these locks leaves plain data behind, still whole: go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -97,6 +97,11 @@ pub enum ToWatcher {
         /// Position from which events follow.
         cursor: String,
     },
+    /// The house cannot hear the topic just now: what was told last may be old. A snapshot follows as soon as it can.
+    Stale {
+        /// Which topic.
+        alias: u32,
+    },
     /// The topic is over. Nothing follows; the final state has no position.
     End {
         /// Which topic.

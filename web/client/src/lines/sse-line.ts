@@ -177,6 +177,7 @@ class SseStream {
       case 'delta':
       case 'event':
       case 'reset':
+      case 'stale':
       case 'end': {
         const topic = topics[message.alias];
         if (message.type === 'delta') observeStamps(this.#context.serverClock, message.patch);

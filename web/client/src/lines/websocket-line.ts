@@ -122,6 +122,7 @@ export class WebSocketLine implements Line {
       case 'snapshot':
       case 'event':
       case 'reset':
+      case 'stale':
         return this.#frame(this.#topicOfAlias.get(message.alias), message);
       case 'end': {
         const topic = this.#topicOfAlias.get(message.alias);

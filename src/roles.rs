@@ -1,0 +1,58 @@
+//! Which rooms a process holds: all of them, or one where the bus is on Redis.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use wayfare_bus::Bus;
+
+use crate::Config;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// `wayfare serve`.
+    All,
+    /// Drivers in.
+    Ingest,
+    /// Watchers out.
+    Fanout,
+    /// People and records.
+    Api,
+}
+
+impl Roles {
+    /// Whether drivers are taken in here.
+    pub fn ingest(self) -> bool {
+        matches!(self, Self::All | Self::Ingest)
+    }
+
+    /// Whether watchers are served here.
+    pub fn fanout(self) -> bool {
+        matches!(self, Self::All | Self::Fanout)
+    }
+
+    /// Whether the records are here.
+    pub fn api(self) -> bool {
+        matches!(self, Self::All | Self::Api)
+    }
+
+    /// A room alone meets the others on Redis, or nowhere.
+    pub fn check(self, config: &Config) -> anyhow::Result<()> {
+        ensure!(
+            self == Self::All || config.redis()?.is_some(),
+            "bus.url is empty: a role alone meets the others on Redis, so it must say where that is"
+        );
+        Ok(())
+    }
+
+    /// Trackers come back to plans that the records have told. Where these are elsewhere, it is waited for.
+    pub(crate) async fn wait_for_records(self, bus: &Bus) {
+        let mut told = false;
+        while self == Self::Ingest && !bus.topics.is_ready(&["api"]) {
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!("waiting until the records are told to the bus");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
