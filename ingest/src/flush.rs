@@ -192,12 +192,12 @@ async fn flush(house: &House, shards: &[mpsc::Sender<Command>], lost: &mut Lost)
         metrics::histogram!("wayfare_flush_seconds").record(started.elapsed().as_secs_f64());
         for place in refused {
             let (shard, driver, lease) = owners[place];
-            lost.retain(|_, (_, since)| since.elapsed() < LOST_KEPT);
             lost.insert(driver, (lease, Instant::now()));
             let _ = shards[shard].send(Command::Lost { driver, lease }).await;
         }
     }
     house.gathers.unflushed.fetch_sub(size, Ordering::Relaxed);
+    lost.retain(|_, (_, since)| since.elapsed() < LOST_KEPT);
     for (shard, mut gather) in shards.iter().zip(gathers) {
         if !lost.is_empty() {
             gather.acks.withhold(|driver| lost.get(&driver).map(|(lease, _)| *lease));
