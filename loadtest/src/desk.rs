@@ -205,6 +205,7 @@ impl Desk {
             store: Some(self.stores[store].clone()),
             customer: format!("cus-{}", home + 1),
             driver: None,
+            driver_since_ms: None,
             pickup: Point::new(at(restaurant), restaurant.name.clone()),
             dropoff: Point::new(at(customer), customer.name.clone()),
             ready_at_ms: Some(ready_at_ms),

@@ -87,6 +87,9 @@ pub struct NewTrip {
     /// Who carries it, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// Since when the driver has it, Unix ms, if not since now: fixes taken before are nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_since_ms: Option<i64>,
     /// Where it is taken on board.
     pub pickup: Point,
     /// Where it is handed over.

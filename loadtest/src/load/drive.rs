@@ -73,6 +73,8 @@ pub struct DriveReport {
     pub cores: f64,
     /// Connections that broke.
     pub broken: u64,
+    /// Fixes that were acked and not kept. Judging those costs less: with any of them the figure is of something else.
+    pub refused: u64,
 }
 
 /// Opens all connections, reads the server's memory, and drives.
@@ -94,8 +96,8 @@ pub async fn drive(options: &DriveOptions) -> anyhow::Result<DriveReport> {
 async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::Result<DriveReport> {
     tokio::time::sleep(SETTLE).await;
     let before = Usage::of(options.pid)?;
-    let broken = Rc::new(Cell::new(0_u64));
-    let connecting = records.iter().map(|record| connect(options, record, Rc::clone(&broken)));
+    let (broken, refused) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(0_u64)));
+    let connecting = records.iter().map(|record| connect(options, record, Rc::clone(&broken), Rc::clone(&refused)));
     let drivers: Vec<Driver> = stream::iter(connecting).buffer_unordered(AT_ONCE).try_collect().await?;
     let connected = Usage::of(options.pid)?;
     tokio::time::sleep(SETTLE).await;
@@ -127,18 +129,29 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
         cpu_us_per_fix: if fixes == 0 { 0.0 } else { cpu_us / fixes as f64 },
         cores: cpu_us / 1e6 / took.as_secs_f64(),
         broken: broken.get(),
+        refused: refused.get(),
     })
 }
 
-async fn connect(options: &DriveOptions, record: &setup::Record, broken: Rc<Cell<u64>>) -> anyhow::Result<Driver> {
+async fn connect(
+    options: &DriveOptions,
+    record: &setup::Record,
+    broken: Rc<Cell<u64>>,
+    refused: Rc<Cell<u64>>,
+) -> anyhow::Result<Driver> {
     let config = options.transport.apply(DriverConfig::new(&*options.base_url, &*record.token));
     let (driver, mut events) = Driver::connect(config)?;
     let first = tokio::time::timeout(CONNECT_WITHIN, events.recv()).await.context("no connection in time")?;
     anyhow::ensure!(matches!(first, Some(Event::Connected { .. })), "no connection: {first:?}");
     tokio::task::spawn_local(async move {
         while let Some(event) = events.recv().await {
-            if matches!(event, Event::Disconnected { .. } | Event::Stopped { .. }) {
-                broken.set(broken.get() + 1);
+            match event {
+                Event::Disconnected { .. } | Event::Stopped { .. } => broken.set(broken.get() + 1),
+                Event::Acked(acked) => {
+                    let lost = acked.verdicts.iter().filter(|verdict| !matches!(&***verdict, "accepted" | "late"));
+                    refused.set(refused.get() + lost.count() as u64);
+                }
+                _ => {}
             }
         }
     });
@@ -174,8 +187,8 @@ impl fmt::Display for DriveReport {
         }
         write!(
             out,
-            "\nfixes            {:>10.0} /s acked, {:.2} us of the server's processor each, {:.2} cores, {} connections broken",
-            self.fixes_per_second, self.cpu_us_per_fix, self.cores, self.broken
+            "\nfixes            {:>10.0} /s acked, {:.2} us of the server's processor each, {:.2} cores, {} connections broken, {} fixes refused",
+            self.fixes_per_second, self.cpu_us_per_fix, self.cores, self.broken, self.refused
         )
     }
 }

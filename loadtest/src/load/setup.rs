@@ -12,6 +12,8 @@ use crate::rest::{NewTrip, Point, Rest, RestError};
 const AT_ONCE: usize = 16;
 /// Pick-up and drop-off lie behind each other on the circle, a third of it apart, ms at the circle's speed.
 const APART_MS: i64 = 140_000;
+/// Drivers have had their trip for this long: whoever drives as fast as it can begins in the past.
+const HAD_MS: i64 = 3_600_000;
 
 /// A driver and a trip.
 #[derive(Clone, Debug)]
@@ -71,6 +73,7 @@ pub(super) fn trip(number: usize, driver: Option<String>) -> NewTrip {
     NewTrip {
         store: None,
         customer: format!("cus-load-{number}"),
+        driver_since_ms: driver.as_ref().map(|_| now_ms - HAD_MS),
         driver,
         pickup: Point::new(circle.at(now_ms + APART_MS), "pick-up"),
         dropoff: Point::new(circle.at(now_ms + 2 * APART_MS), "drop-off"),

@@ -127,6 +127,7 @@ fn new_trip(trace: &Trace, driver: &str) -> anyhow::Result<NewTrip> {
         store: None,
         customer: "cus-replay".into(),
         driver: Some(driver.to_owned()),
+        driver_since_ms: None,
         pickup: Point::new(Position::new(first.lat, first.lon)?, "start"),
         dropoff: Point::new(Position::new(last.lat, last.lon)?, "end"),
         ready_at_ms: None,
