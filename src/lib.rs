@@ -90,7 +90,7 @@ impl House {
         let address = listener.local_addr()?;
         let shown = tls::Shown::read(config)?;
         let gate = Gate::new(config.gate()?);
-        let bus = match config.redis()? {
+        let bus = match config.redis() {
             Some(redis) => Bus::redis(&redis).await.context("bus.url")?,
             None => Bus::embedded(config.bus()).await?,
         };

@@ -27,7 +27,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     }
     make_folder(into)?;
     let mut copied = Vec::new();
-    let on_redis = config.redis()?.is_some();
+    let on_redis = config.redis().is_some();
     if !on_redis {
         copied.push(backup::copy_logs(from, into).await?);
     }

@@ -20,7 +20,7 @@ pub struct Options {
 
 /// Prints what is kept of a driver as CSV, in the order received. The house may be running.
 pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
-    let log = match config.redis()? {
+    let log = match config.redis() {
         Some(redis) => Bus::redis(&redis).await?.fixes,
         None => Bus::read_fix_log(&config.bus()).await?,
     };
