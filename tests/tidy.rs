@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wayfare-ingest", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
     ("wayfare-fanout", &["wayfare-bus", "wayfare-net", "wayfare-wire"]),
     ("wayfare-api", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
+    ("wayfare-media-worker", &["wayfare-bus", "wayfare-wire"]),
     ("wayfare-driver", &["wayfare-engine", "wayfare-wire"]),
     // floor 3
     ("wayfare-eval", &["wayfare-atlas", "wayfare-engine"]),

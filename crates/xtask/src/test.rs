@@ -15,6 +15,7 @@ pub fn test() -> Outcome {
     tools::modules()?;
     run("web", "npm", &["run", "--silent", "typecheck"])?;
     run("web", "npm", &["test", "--silent"])?;
+    tools::build_tools()?;
     run("", "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     tools::redis()?;
     if works("cargo", &["nextest", "--version"]) {

@@ -34,6 +34,16 @@ pub fn modules() -> Outcome {
     run("web", "npm", &["ci", "--no-audit", "--no-fund"])
 }
 
+/// What libjpeg-turbo is built with. Without the assembler it would be several times slower, so its build refuses that.
+pub fn build_tools() -> Outcome {
+    if works("cmake", &["--version"]) && works("nasm", &["--version"]) {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "cmake", "nasm"])
+        .map_err(|why| format!("{why}; install cmake and nasm, which libjpeg-turbo is built with"))
+}
+
 /// A browser for the browser tests.
 pub fn chromium() -> Outcome {
     if Path::new(CHROMIUM).exists() {
