@@ -1,18 +1,23 @@
 //! Which part of a picture is shown, and where that part lies before the picture is turned upright.
 
 use image::metadata::Orientation;
+use serde::{Deserialize, Serialize};
 
 /// The shape of the variants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Preset {
     /// 5:4, as menus of large marketplaces show dishes.
+    #[serde(rename = "5:4")]
     FiveFour,
     /// 4:3.
     #[default]
+    #[serde(rename = "4:3")]
     FourThree,
     /// 1:1.
+    #[serde(rename = "1:1")]
     Square,
     /// As it is.
+    #[serde(rename = "none")]
     Whole,
 }
 
@@ -44,7 +49,7 @@ impl Preset {
 }
 
 /// The point that must be seen, as fractions of width and height of the upright picture, each 0 to 1. The middle by default.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Focus {
     /// From the left.
     pub x: f32,

@@ -1,13 +1,15 @@
 //! Variants as files.
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 use webp::{Encoder, PixelLayout, WebPConfig};
 
 use crate::pipeline::Failure;
 
 /// A format that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum VariantFormat {
     /// For every browser.
     Jpeg,
@@ -34,7 +36,7 @@ impl VariantFormat {
 }
 
 /// How well variants are encoded.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// 1 to 100.
     pub jpeg: u8,

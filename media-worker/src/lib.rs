@@ -4,10 +4,15 @@
 //! never in its name ([`sniff`]); whether it may be decoded is decided on its header, before any pixel exists ([`Limits`]). It is decoded
 //! once, cropped and shrunk once to the widest variant, turned upright, converted to sRGB, and encoded; everything else in the file (places, cameras, thumbnails, what hangs behind
 //! its end) is left behind, because nothing but pixels goes on.
+//!
+//! It runs in child processes ([`Workbench`], [`run_child`]): the decoders read what strangers made, and what they do to a process must cost one try of one
+//! picture and nothing else.
 
+mod child;
 mod colour;
 mod crop;
 mod encode;
+mod frames;
 mod jpeg;
 mod limits;
 mod look;
@@ -16,10 +21,13 @@ mod pixels;
 mod raster;
 mod refusal;
 mod sniff;
+mod workbench;
 
+pub use child::{Pipeline, run as run_child};
 pub use crop::{Focus, Preset};
 pub use encode::{Quality, VariantFormat};
 pub use limits::Limits;
 pub use pipeline::{Failure, Header, Made, Recipe, Step, Variant, inspect, process};
 pub use refusal::{Code, Refusal};
 pub use sniff::{Format, sniff};
+pub use workbench::{ChildCommand, Trouble, Workbench};

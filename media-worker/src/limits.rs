@@ -1,9 +1,11 @@
 //! What a picture may be. Everything here is checked on the header, before a buffer for pixels exists.
 
+use serde::{Deserialize, Serialize};
+
 use crate::refusal::{Code, Refusal};
 
 /// Bounds of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of the file.
     pub bytes_max: u64,
@@ -26,8 +28,8 @@ impl Default for Limits {
             pixels_max: 50_000_000,
             side_px_max: 16_384,
             side_px_min: 16,
-            // Beside the file itself and the variants, within a child's 256 MiB.
-            decode_bytes_max: 200 * 1024 * 1024,
+            // Beside the file itself, the rows of a resize and the variants, within a child's 256 MiB.
+            decode_bytes_max: 160 * 1024 * 1024,
             scans_max: 100,
         }
     }

@@ -3,6 +3,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, RgbImage};
+use serde::{Deserialize, Serialize};
 
 use crate::crop::{self, Focus, Part, Preset};
 use crate::encode::{self, Quality, VariantFormat};
@@ -15,7 +16,7 @@ use crate::sniff::{Format, sniff};
 use crate::{colour, look};
 
 /// What is to be made of a picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Shape.
     pub preset: Preset,
@@ -45,7 +46,8 @@ impl Default for Recipe {
 }
 
 /// How far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// The header is fine; pixels are being decoded. So many variants will be made.
     Decoding {

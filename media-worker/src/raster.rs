@@ -14,6 +14,9 @@ use crate::pixels::{Channels, Facts, Pixels};
 use crate::refusal::Refusal;
 use crate::sniff::Format;
 
+/// What a PNG may unpack beside its pixels: profiles and texts are deflated, and a kilobyte may hold a megabyte of zeros.
+const PNG_BESIDE_BYTES_MAX: u64 = 16 << 20;
+
 /// A picture whose header has passed the limits.
 pub struct Raster<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
@@ -34,7 +37,11 @@ impl<'a> Raster<'a> {
         own.max_alloc = Some(limits.decode_bytes_max);
         let source = Cursor::new(bytes);
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
-            Format::Png => Box::new(PngDecoder::with_limits(source, own.clone()).map_err(fault)?),
+            Format::Png => {
+                let mut beside = DecoderLimits::default();
+                beside.max_alloc = Some(PNG_BESIDE_BYTES_MAX);
+                Box::new(PngDecoder::with_limits(source, beside).map_err(fault)?)
+            }
             Format::Gif => Box::new(GifDecoder::new(source).map_err(fault)?),
             Format::Webp => Box::new(WebPDecoder::new(source).map_err(fault)?),
             Format::Jpeg => return Err(Refusal::damaged()),
