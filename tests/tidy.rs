@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wayfare-engine", &[]),
     // floor 1
     ("wayfare-atlas", &["wayfare-engine"]),
+    ("wayfare-blobs", &[]),
     ("wayfare-bus", &[]),
     ("wayfare-wire", &["wayfare-engine"]),
     // the door, between the floors: what every listener needs

@@ -18,6 +18,7 @@ pub fn test() -> Outcome {
     tools::build_tools()?;
     run("", "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     tools::redis()?;
+    tools::s3()?;
     if works("cargo", &["nextest", "--version"]) {
         run("", "cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])?;
     } else {

@@ -64,6 +64,33 @@ pub fn redis() -> Outcome {
         .map_err(|why| format!("{why}; install redis-server 7 for the tests of the bus"))
 }
 
+/// Version of the server that speaks S3. Newer ones need a newer compiler than we do.
+const S3_SERVER: &str = "0.14.1";
+
+/// A server for the tests of files on S3, built from its crate into `target/tools`: no package of Debian has one.
+pub fn s3() -> Outcome {
+    let program = root().join("target/tools/bin/s3s-fs");
+    if works(&program.display().to_string(), &["--version"]) {
+        return Ok(());
+    }
+    let (tools, build) = (root().join("target/tools"), root().join("target/tools/build"));
+    let (tools, build) = (tools.display().to_string(), build.display().to_string());
+    let arguments = [
+        "install",
+        "s3s-fs",
+        "--version",
+        S3_SERVER,
+        "--locked",
+        "--features",
+        "binary",
+        "--root",
+        &tools,
+        "--target-dir",
+        &build,
+    ];
+    run("", "cargo", &arguments).map_err(|why| format!("{why}; the tests of files on S3 need s3s-fs {S3_SERVER}"))
+}
+
 fn newest_in_dist(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }
