@@ -70,7 +70,7 @@ impl DatabaseError {
 pub type Write = Transaction<'static, Any>;
 
 /// A connection is waited for so long: longer than any write takes, and shorter than who asks waits.
-const ACQUIRE: Duration = Duration::from_secs(10);
+const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// PostgreSQL ends a transaction whose process says nothing for this long, so that a frozen one does not stop all others.
 const SILENT_S: u32 = 15;
@@ -130,7 +130,9 @@ impl Database {
 
     async fn open_server(url: &str, readers_max: u32) -> Result<Self, DatabaseError> {
         let options: AnyConnectOptions = url.parse()?;
-        let silent = format!("SET idle_in_transaction_session_timeout = '{SILENT_S}s'");
+        // That a table is there already is no news.
+        let quiet = "SET client_min_messages = warning";
+        let silent = format!("{quiet}; SET idle_in_transaction_session_timeout = '{SILENT_S}s'");
         let write = pool(1, &silent).connect_with(options.clone()).await?;
         let mut create = write.begin().await?;
         // Two that start at once must not create one table twice.
@@ -186,9 +188,10 @@ impl Database {
         if busy == 0 { Ok(()) } else { Err(DatabaseError::Read) }
     }
 
-    /// Whether it answers.
+    /// Whether it answers, within a second.
     pub async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        let ask = sqlx::query("SELECT 1").execute(&self.read);
+        tokio::time::timeout(Duration::from_secs(1), ask).await.is_ok_and(|answer| answer.is_ok())
     }
 
     pub async fn close(&self) {
@@ -203,15 +206,24 @@ impl Database {
 /// At most so many connections, each of which hears `first` before anything else.
 fn pool(connections: u32, first: &str) -> AnyPoolOptions {
     let first = first.to_owned();
-    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).after_connect(move |connection, _| {
-        let first = first.clone();
-        Box::pin(async move { connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(first))).await.map(|_| ()) })
-    })
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .acquire_slow_threshold(ACQUIRE)
+        .after_connect(move |connection, _| {
+            let first = first.clone();
+            Box::pin(async move { connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(first))).await.map(|_| ()) })
+        })
 }
 
 /// Reads a value of the `meta` table.
 pub async fn meta(db: &Database, name: &str) -> Result<Option<String>, DatabaseError> {
     Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(db.read()).await?)
+}
+
+/// The same inside a write.
+pub async fn meta_in(write: &mut Write, name: &str) -> Result<Option<String>, DatabaseError> {
+    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(&mut **write).await?)
 }
 
 /// Sets a value of the `meta` table.

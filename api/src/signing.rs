@@ -15,7 +15,7 @@ use wayfare_net::tokens::{InvalidKey, Signer};
 use wayfare_wire::{Claims, ids};
 
 use crate::ApiConfig;
-use crate::db::{Database, DatabaseError, Write};
+use crate::db::{self, Database, DatabaseError, Write};
 use crate::ids::random;
 use crate::outbox;
 
@@ -241,11 +241,7 @@ async fn first(write: &mut Write, now_ms: i64) -> Result<(), DatabaseError> {
         pkcs8: String,
     }
     const OLD_NAME: &str = "signing_key";
-    let stored: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
-        .bind(OLD_NAME)
-        .fetch_optional(&mut **write)
-        .await?;
-    let row = match stored {
+    let row = match db::meta_in(write, OLD_NAME).await? {
         Some(stored) => {
             let Stored { kid, pkcs8 } = serde_json::from_str(&stored)?;
             let signer = Signer::from_pkcs8(kid.clone(), &decode(&pkcs8)?)?;

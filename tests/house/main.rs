@@ -40,6 +40,7 @@ mod limits;
 mod nearby;
 mod offline;
 mod outages;
+mod postgres;
 mod proto;
 mod quic;
 mod rates;
