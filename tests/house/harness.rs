@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::postgres_server::Postgres;
 use crate::replica::Ledger;
 
 /// Nothing that the house does at once may take longer than this on a busy machine.
@@ -33,6 +34,8 @@ pub struct House {
     pub ledger: Ledger,
     expected: Mutex<Vec<String>>,
     tokens: Mutex<Vec<String>>,
+    /// Where its records are, if not in its folder.
+    _database: Option<Postgres>,
 }
 
 impl House {
@@ -73,11 +76,17 @@ impl House {
     }
 
     fn closed(role: &'static str, settings: &[(&str, &str)]) -> Self {
+        let mut settings: Vec<(String, String)> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let database = on_postgres().then(Postgres::start);
+        if let Some(database) = &database {
+            settings.insert(0, ("DATABASE_URL".to_owned(), database.url()));
+        }
         Self {
             child: None,
             role,
             dir: tempfile::tempdir().unwrap(),
-            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            settings,
             port: 0,
             quic_port: 0,
             fingerprint: String::new(),
@@ -86,6 +95,7 @@ impl House {
             ledger: Ledger::default(),
             expected: Mutex::default(),
             tokens: Mutex::default(),
+            _database: database,
         }
     }
 
@@ -315,6 +325,11 @@ pub fn fault_time(briefly: Duration) -> Duration {
 /// How often they kill: so often, or a hundred times with `LONG_TESTS=1`.
 pub fn fault_rounds(briefly: usize) -> usize {
     if is_long() { 100 } else { briefly }
+}
+
+/// Whether the records of houses are on PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var("HOUSE_ON_POSTGRES").is_ok_and(|value| value == "1")
 }
 
 fn is_long() -> bool {

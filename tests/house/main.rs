@@ -1,7 +1,8 @@
 //! The whole house from outside: the real binary on a port of its own, real sockets, real kills.
 //!
 //! Each test has its own house and its own data folder. What every watcher of every test must see is checked where it is applied
-//! ([`replica`]), not test by test. `LONG_TESTS=1` makes the tests of faults longer.
+//! ([`replica`]), not test by test. `LONG_TESTS=1` makes the tests of faults longer. With `HOUSE_ON_POSTGRES=1` the records of every house are on a
+//! PostgreSQL that it has for itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
@@ -11,6 +12,8 @@ mod forge;
 mod harness;
 mod lossy;
 mod phones;
+#[path = "../../api/tests/servers/mod.rs"]
+mod postgres_server;
 mod quic_app;
 mod raw;
 #[path = "../../crates/bus/tests/servers/mod.rs"]
@@ -37,6 +40,7 @@ mod limits;
 mod nearby;
 mod offline;
 mod outages;
+mod postgres;
 mod proto;
 mod quic;
 mod rates;

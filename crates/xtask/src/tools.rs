@@ -91,6 +91,16 @@ pub fn s3() -> Outcome {
     run("", "cargo", &arguments).map_err(|why| format!("{why}; the tests of files on S3 need s3s-fs {S3_SERVER}"))
 }
 
+/// Servers for the tests of the records on PostgreSQL, which start and end them. Debian's own is left alone here too.
+pub fn postgres() -> Outcome {
+    if Path::new("/usr/lib/postgresql").exists() || works("postgres", &["--version"]) {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "postgresql"])
+        .map_err(|why| format!("{why}; install PostgreSQL 14 or newer for the tests of the records"))
+}
+
 fn newest_in_dist(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }
