@@ -89,7 +89,8 @@ const SECTIONS: &[(&str, &[Key])] = &[
 ];
 
 /// Variables that begin like ours and are no keys.
-const OTHER_VARIABLES: &[&str] = &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL"];
+const OTHER_VARIABLES: &[&str] =
+    &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL", crate::handover::SUCCEEDS];
 
 fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| (*section, key)))
