@@ -10,12 +10,14 @@ mod cores;
 mod data;
 mod database;
 mod fanout;
+mod files;
 mod fix_log;
 mod gate;
 mod http;
 mod ingest;
 mod key;
 mod log;
+mod media;
 mod pages;
 mod quic;
 mod roads;
@@ -36,12 +38,14 @@ pub use self::cores::CoresConfig;
 pub use self::data::Data;
 pub use self::database::Database;
 pub use self::fanout::Fanout;
+pub use self::files::Files;
 pub use self::fix_log::FixLog;
 pub use self::gate::GateKeys;
 pub use self::http::Http;
 pub use self::ingest::Ingest;
 pub use self::key::Key;
 pub use self::log::Log;
+pub use self::media::Media;
 pub use self::pages::Pages;
 pub use self::quic::Quic;
 pub use self::roads::Roads;
@@ -65,6 +69,8 @@ pub struct Config {
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
+    pub files: Files,
+    pub media: Media,
     pub roads: Roads,
     pub pages: Pages,
 }
@@ -84,12 +90,15 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("fix_log", fix_log::KEYS),
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
+    ("files", files::KEYS),
+    ("media", media::KEYS),
     ("roads", roads::KEYS),
     ("pages", pages::KEYS),
 ];
 
 /// Variables that begin like ours and are no keys.
-const OTHER_VARIABLES: &[&str] = &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL"];
+const OTHER_VARIABLES: &[&str] =
+    &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL", crate::handover::SUCCEEDS];
 
 fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| (*section, key)))
@@ -156,6 +165,7 @@ impl Config {
         self.database.check()?;
         self.ingest.check()?;
         self.trips.check()?;
+        self.files.check()?;
         self.roads.check()?;
         self.pages.check()
     }
@@ -203,7 +213,21 @@ impl Config {
             records_keep_ms: i64::from(self.trips.records_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
             answer_within_s: self.trips.answer_within_s,
+            uploads: self.media.uploads(),
         }
+    }
+
+    /// Where pictures are.
+    ///
+    /// # Errors
+    /// The place cannot be opened.
+    pub fn files(&self) -> anyhow::Result<wayfare_blobs::Blobs> {
+        self.files.open(&self.data)
+    }
+
+    /// For the room of that name.
+    pub fn media(&self) -> wayfare_media_worker::MediaConfig {
+        self.media.room(&self.bus.node)
     }
 
     /// For the maps.

@@ -406,11 +406,11 @@ mod tests {
         let old = Signer::from_pkcs8("key_old".into(), &pkcs8).unwrap();
         let mut write = db.write().await.unwrap();
         let stored = serde_json::json!({ "kid": "key_old", "pkcs8": STANDARD.encode(&pkcs8) }).to_string();
-        crate::db::set_meta(&mut write, "signing_key", &stored).await.unwrap();
+        db::set_meta(&mut write, "signing_key", &stored).await.unwrap();
         write.commit().await.unwrap();
         let signing = Signing::open(db).await.unwrap();
         assert_eq!(signing.believed(), [("key_old".to_owned(), old.public_base64url().to_owned())]);
-        assert_eq!(crate::db::meta(db, "signing_key").await.unwrap(), None);
+        assert_eq!(db::meta(db, "signing_key").await.unwrap(), None);
 
         let mut write = db.write().await.unwrap();
         assert!(matches!(withdraw(&mut write, "key_old", None).await, Err(KeyError::Signs)));

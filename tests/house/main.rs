@@ -33,6 +33,7 @@ mod deliveries;
 mod erasure;
 mod expiry;
 mod gate;
+mod handover;
 mod keys;
 mod kill;
 mod library;

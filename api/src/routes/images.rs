@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use wayfare_blobs::Key;
 use wayfare_bus::{Job, JobError};
 use wayfare_net::reply::Refusal;
@@ -149,7 +149,7 @@ pub struct DeadPictures {
 }
 
 /// Which part of a list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SkipQuery {
     /// So many are left out.

@@ -50,9 +50,14 @@ pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
             }
             gauges(house).await;
         }
+        let woken = async {
+            if tail.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            changed = tail.changed() => if changed.is_err() { tokio::time::sleep(LOOK_EVERY).await },
+            () = woken => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         // Several come together.

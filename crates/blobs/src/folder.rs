@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -13,23 +14,31 @@ use crate::{BlobError, Key, Piece, Put};
 /// Half-written files are here; no key begins like this.
 const UNFINISHED: &str = ".unfinished";
 
+/// Nobody writes one file for so long.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
+
 /// A folder.
 pub struct Folder {
     path: PathBuf,
-    /// Names of half-written files.
+    /// Names of half-written files begin with this: other processes have others.
+    name: String,
     number: AtomicU64,
 }
 
 impl Folder {
-    /// Makes the folder if absent. What an earlier process has left half-written is deleted: one process at a time owns a folder.
+    /// Makes the folder if absent. What others have left half-written long ago is deleted; several processes may use one folder.
     pub fn open(path: PathBuf) -> Result<Self, BlobError> {
         let unfinished = path.join(UNFINISHED);
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+        fs::create_dir_all(&unfinished)?;
+        for entry in fs::read_dir(unfinished)? {
+            let entry = entry?;
+            let is_old = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > LEFT_AFTER);
+            if is_old {
+                found(fs::remove_file(entry.path()))?;
+            }
         }
-        fs::create_dir_all(unfinished)?;
-        Ok(Self { path, number: AtomicU64::new(0) })
+        let born = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Ok(Self { path, name: format!("{}-{born:x}", std::process::id()), number: AtomicU64::new(0) })
     }
 
     fn place(&self, key: &Key) -> PathBuf {
@@ -39,7 +48,7 @@ impl Folder {
     pub(crate) async fn put(&self, key: &Key, bytes: Bytes, _content_type: &str) -> Result<Put, BlobError> {
         let place = self.place(key);
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let unfinished = self.path.join(UNFINISHED).join(number.to_string());
+        let unfinished = self.path.join(UNFINISHED).join(format!("{}-{number}", self.name));
         let top = self.path.clone();
         blocking(move || put(&top, &unfinished, &place, &bytes)).await
     }
