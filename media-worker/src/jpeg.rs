@@ -4,6 +4,7 @@ use image::metadata::Orientation;
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
 
 use crate::limits::Limits;
+use crate::pipeline::Failure;
 use crate::pixels::{Channels, Facts, Pixels};
 use crate::refusal::{Code, Refusal};
 
@@ -157,7 +158,7 @@ impl<'a> Jpeg<'a> {
     }
 
     /// Decodes, shrunk by a power of two as far as `wanted` allows: the smallest scale, as a fraction of the full size, that the result must have.
-    pub fn decode(mut self, wanted: f64, limits: &Limits) -> Result<Pixels, Refusal> {
+    pub fn decode(mut self, wanted: f64, limits: &Limits) -> Result<Pixels, Failure> {
         let steps =
             [(0.125, ScalingFactor::ONE_EIGHTH), (0.25, ScalingFactor::ONE_QUARTER), (0.5, ScalingFactor::ONE_HALF)];
         let scale = steps.into_iter().find(|(scale, _)| *scale >= wanted).map_or(ScalingFactor::ONE, |(_, step)| step);
@@ -176,7 +177,13 @@ impl<'a> Jpeg<'a> {
         if let Err(error) = self.decompressor.decompress(self.bytes, output)
             && !is_harmless(&error)
         {
-            return Err(fault(&error));
+            // The limits let it in: so it is us who have too little.
+            return Err(match error.to_string() {
+                text if text.contains("Insufficient memory") => {
+                    Failure::Fault(format!("JPEG could not be decoded: {text}"))
+                }
+                _ => fault(&error).into(),
+            });
         }
         if self.channels == Channels::Cmyk && self.adobe {
             bytes.iter_mut().for_each(|ink| *ink = 255 - *ink);

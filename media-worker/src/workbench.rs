@@ -28,6 +28,8 @@ pub struct ChildCommand {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// All that it finds in its environment.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 /// Why a child made nothing.
@@ -164,6 +166,7 @@ fn start(command: &ChildCommand) -> io::Result<Running> {
         .args(&command.arguments)
         // No secret of this process is any business of a decoder.
         .env_clear()
+        .envs(command.environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -10,7 +10,7 @@ use wayfare_media_worker::{ChildCommand, Code, Limits, Made, Recipe, Step, Troub
 
 fn bench(memory_mib: u64, deadline: Duration) -> Workbench {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_faulty-child"));
-    let command = ChildCommand { program, arguments: vec![memory_mib.to_string().into()] };
+    let command = ChildCommand { program, arguments: vec![memory_mib.to_string().into()], environment: Vec::new() };
     Workbench::new(command, Limits::default(), deadline)
 }
 
@@ -100,7 +100,7 @@ async fn a_child_knows_no_secret_and_writes_no_file() {
 
 #[tokio::test]
 async fn what_cannot_be_started_is_told() {
-    let command = ChildCommand { program: "/nowhere/at/all".into(), arguments: Vec::new() };
+    let command = ChildCommand { program: "/nowhere/at/all".into(), arguments: Vec::new(), environment: Vec::new() };
     let mut bench = Workbench::new(command, Limits::default(), PATIENT);
     assert!(matches!(make(&mut bench, &dish()).await, Err(Trouble::Start(_))));
 }

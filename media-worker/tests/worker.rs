@@ -44,7 +44,11 @@ impl Kitchen {
         let config = MediaConfig {
             node: "test".into(),
             workers,
-            child: ChildCommand { program: env!("CARGO_BIN_EXE_faulty-child").into(), arguments: vec!["128".into()] },
+            child: ChildCommand {
+                program: env!("CARGO_BIN_EXE_faulty-child").into(),
+                arguments: vec!["128".into()],
+                environment: Vec::new(),
+            },
             limits: Limits::default(),
             deadline: Duration::from_secs(20),
             lease: Duration::from_millis(900),

@@ -37,8 +37,8 @@ pub(super) const KEYS: &[Key] = &[
     number("open_per_store", 1.0..=100_000.0, "Pictures of one store that may be on their way at once."),
     number("receiving_per_user", 1.0..=100_000.0, "Unfinished uploads that one user may have."),
     number("per_store_day", 1.0..=1_000_000.0, "Pictures that one store may upload in a day."),
-    number("expire_hours", 0.01..=720.0, "An upload to which no byte was added for this long expires, hours."),
-    number("unused_keep_hours", 0.01..=8760.0, "A picture that no menu shows is kept for this long, hours."),
+    number("expire_hours", 0.001..=720.0, "An upload to which no byte was added for this long expires, hours."),
+    number("unused_keep_hours", 0.001..=8760.0, "A picture that no menu shows is kept for this long, hours."),
 ];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ impl Media {
             child: ChildCommand {
                 program: "/proc/self/exe".into(),
                 arguments: ["media-child", "--memory-mib", &memory].map(Into::into).into(),
+                // The allocator would take a gibibyte of addresses in advance, and with it all that the child may have.
+                environment: vec![("MIMALLOC_DISALLOW_ARENA_ALLOC".into(), "1".into())],
             },
             limits: Limits {
                 bytes_max: self.bytes_max(),

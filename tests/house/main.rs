@@ -12,6 +12,7 @@ mod forge;
 mod harness;
 mod lossy;
 mod phones;
+mod picture;
 #[path = "../../api/tests/servers/mod.rs"]
 mod postgres_server;
 mod quic_app;
@@ -21,6 +22,8 @@ mod redis_server;
 mod replica;
 mod rest;
 mod ride;
+#[path = "../../crates/blobs/tests/servers/mod.rs"]
+mod s3_server;
 mod watch;
 
 mod apps;
@@ -41,6 +44,8 @@ mod limits;
 mod nearby;
 mod offline;
 mod outages;
+mod pictures;
+mod pictures_faults;
 mod postgres;
 mod proto;
 mod quic;

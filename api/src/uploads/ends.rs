@@ -17,7 +17,7 @@ use crate::records::upload::{self, Upload};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Between two rounds of tidying.
-const TIDY_EVERY: Duration = Duration::from_secs(30);
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// Whoever received the last byte goes on with an upload at once; after this somebody else does, milliseconds.
 const LEFT_MS: i64 = 30_000;
