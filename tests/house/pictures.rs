@@ -369,7 +369,7 @@ async fn originals_are_nobodys() {
         format!("/v1/images/{store}/originals/{name}"),
         format!("/v1/images/{store}/originals/{name}.jpg"),
         format!("/v1/images/{store}/x%00/{name}.jpg"),
-        format!("/v1/images/..%2f..%2frecords.sqlite/x/y.jpg"),
+        "/v1/images/..%2f..%2frecords.sqlite/x/y.jpg".to_owned(),
     ] {
         // As it stands: a client would tidy it.
         let mut line = Raw::connect(&house).await;
