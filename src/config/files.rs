@@ -103,11 +103,15 @@ impl Files {
         !self.bucket.is_empty() || !self.dir.as_os_str().is_empty()
     }
 
+    /// The folder, where there is no bucket.
+    pub fn folder(&self, data: &Data) -> PathBuf {
+        if self.is_shared() { self.dir.clone() } else { data.dir.join("files") }
+    }
+
     /// Opens the place.
     pub(super) fn open(&self, data: &Data) -> anyhow::Result<Blobs> {
         if self.bucket.is_empty() {
-            let dir = if self.is_shared() { self.dir.clone() } else { data.dir.join("files") };
-            return Blobs::folder(dir).context("files.dir");
+            return Blobs::folder(self.folder(data)).context("files.dir");
         }
         let config = S3Config {
             endpoint: self.endpoint.clone(),

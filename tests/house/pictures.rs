@@ -355,6 +355,25 @@ async fn an_upload_that_nobody_completes_expires_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_backup_has_the_pictures() {
+    let house = House::start().await;
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    let record = Tus::send(&house, &token, &jpeg(700, 500, 3), &[("item", "a")]).await.ended().await;
+    let into = house.data().parent().unwrap().join("copy");
+    house.command(&["backup", into.to_str().unwrap()]).await;
+    for source in record["picture"]["sources"].as_array().unwrap() {
+        for file in source["files"].as_array().unwrap() {
+            let mut parts = file["url"].as_str().unwrap().strip_prefix("/v1/images/").unwrap().split('/');
+            let (store, picture, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+            let copy = std::fs::metadata(into.join(format!("files/stores/{store}/pictures/{picture}/{name}"))).unwrap();
+            assert_eq!(json!(copy.len()), file["bytes"]);
+        }
+    }
+    house.assert_clean_log();
+}
+
+#[tokio::test]
 async fn originals_are_nobodys() {
     let house = House::start().await;
     let store = house.store("Tasca").await;
