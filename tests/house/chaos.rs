@@ -83,6 +83,8 @@ fn publish(house: &Arc<House>, driver: &Driver, stop: &Arc<AtomicBool>) -> JoinH
         let mut app = App::open(&house, &driver).await;
         let mut t_ms = now_ms() - 3_600_000;
         let (mut pace, mut retry) = (tokio::time::interval(PACE), tokio::time::interval(Duration::from_secs(1)));
+        // What was not asked for while all was well is not made up for.
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let stopped = stop.load(Ordering::Relaxed);
             let waits = app.said.iter().any(|said| said["code"] == "not_durable");
