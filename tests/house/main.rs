@@ -30,6 +30,7 @@ mod apps;
 mod audit;
 mod backup;
 mod bad_input;
+mod chaos;
 mod corridor;
 mod cuts;
 mod deliveries;
