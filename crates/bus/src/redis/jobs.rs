@@ -13,15 +13,25 @@ use tokio::sync::watch;
 
 use super::Running;
 use super::hub::Hub;
-use super::link::{Script, script};
 use super::logs::Tails;
+use super::scripts::JOBS;
 use crate::jobs::{Again, Claim, ClaimError, FAILURES_MAX, Job, JobCounts, JobError, JobState, LOSSES_MAX};
 
-static JOBS: Script = script!("jobs.lua");
-
-/// The keys of a queue, in the script's order; the stream's own name is first.
-const PARTS: [&str; 10] =
-    ["", ":records", ":payloads", ":results", ":waiting", ":delayed", ":running", ":ended", ":dead", ":about"];
+/// The keys of a queue, in the script's order; the stream's own name is first. The last is never written: while the slot moves, Redis refuses a script
+/// with a key that is not there before it begins, and so never in the middle, when a set has become empty.
+const PARTS: [&str; 11] = [
+    "",
+    ":records",
+    ":payloads",
+    ":results",
+    ":waiting",
+    ":delayed",
+    ":running",
+    ":ended",
+    ":dead",
+    ":about",
+    ":nothing",
+];
 
 /// See [`crate::Jobs`].
 pub struct JobStreams {
@@ -31,7 +41,7 @@ pub struct JobStreams {
 }
 
 impl JobStreams {
-    fn keys(&self, queue: &str) -> [String; 10] {
+    fn keys(&self, queue: &str) -> [String; 11] {
         PARTS.map(|part| self.hub.link.key(&format!("jobs:{queue}"), part))
     }
 
@@ -48,7 +58,7 @@ impl JobStreams {
     }
 
     pub(crate) fn tail(&self, queue: &str) -> watch::Receiver<u64> {
-        let [stream, .., about] = self.keys(queue);
+        let [stream, .., about, _] = self.keys(queue);
         self.tails.follow(&stream, &about)
     }
 
