@@ -2,14 +2,16 @@
 //! speak it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest as _, Multipart, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 use wayfare_net::reply::Refusal;
@@ -28,6 +30,10 @@ use crate::{House, routes::stores};
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,checksum,expiration,termination";
 const OFFSET_TYPE: &str = "application/offset+octet-stream";
+
+/// What is read away before a refusal is not more than this, and takes no longer.
+const DRAIN_BYTES_MAX: usize = 4 << 20;
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -133,8 +139,7 @@ impl Wish {
     }
 }
 
-/// What this server can (tus)
-#[utoipa::path(options, path = "/v1/uploads", tag = "pages", responses((status = 204)))]
+/// What this server can, by tus. For everybody, and in no document: who speaks tus knows where to ask.
 pub async fn about(State(house): State<Arc<House>>) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
@@ -234,9 +239,11 @@ pub async fn append(
     let checksum = text(&headers, &UPLOAD_CHECKSUM)?.map(Checksum::read).transpose()?;
     let mut upload = own(&house, &bearer, &id).await?;
     if let Some(gone) = gone(&upload) {
+        drain(body).await;
         return Ok(gone);
     }
     if offset != upload.received {
+        drain(body).await;
         return Ok(elsewhere(&upload, offset));
     }
     if upload.received + body.size_hint().lower() > upload.length {
@@ -411,6 +418,20 @@ async fn own(house: &House, bearer: &Bearer, id: &str) -> Result<Upload, Refusal
     Ok(upload)
 }
 
+/// Reads away what is on its way. A client that is still sending when the line is closed under it does not read the answer, and would take a conflict for a bad line.
+async fn drain(mut body: Body) {
+    let read = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_WITHIN, read).await;
+}
+
 /// To tus, an upload that was taken back or has expired is gone; one that is worked on or done is merely complete.
 fn gone(upload: &Upload) -> Option<Response> {
     matches!(upload.state, UploadState::Cancelled | UploadState::Expired).then(|| {
@@ -453,7 +474,7 @@ fn tus(response: &mut Response, upload: &Upload) {
     headers.insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if upload.state == UploadState::Receiving && upload.received < upload.length {
-        let expires = std::time::UNIX_EPOCH + std::time::Duration::from_millis(upload.due_ms.max(0) as u64);
+        let expires = std::time::UNIX_EPOCH + Duration::from_millis(upload.due_ms.max(0) as u64);
         if let Ok(expires) = HeaderValue::from_str(&httpdate::fmt_http_date(expires)) {
             headers.insert(UPLOAD_EXPIRES, expires);
         }
