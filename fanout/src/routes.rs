@@ -14,9 +14,10 @@ use wayfare_bus::{Away, Members, Snapshot};
 use wayfare_net::reply::Refusal;
 use wayfare_net::tokens::{self, TokenError};
 use wayfare_net::ws::handshake;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::cursor::parse_list;
 use wayfare_wire::topic::Kind;
-use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, TokenKind, Topic, WATCH_JSON_V1};
+use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, TokenKind, Topic};
 
 use crate::shard::{Command, Start};
 use crate::sse::{EventStream, PIECES_MAX};
@@ -62,8 +63,9 @@ async fn websocket(
         }
     };
     let shard = fanout.shard().clone();
-    handshake::upgrade(request, &[WATCH_JSON_V1], move |socket, _| {
-        if shard.try_send(Command::WebSocket { socket, bearer }).is_err() {
+    handshake::upgrade(request, &Codec::ALL.map(Codec::subprotocol), move |socket, subprotocol| {
+        let Some(codec) = Codec::of(subprotocol) else { return };
+        if shard.try_send(Command::WebSocket { socket, codec, bearer }).is_err() {
             tracing::debug!("a shard is full or gone: a new connection was dropped");
         }
     })

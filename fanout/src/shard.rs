@@ -7,6 +7,7 @@
 mod conn;
 mod conn_task;
 mod flush;
+mod joined;
 mod log;
 mod state;
 mod subscribe;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use wayfare_net::ws::handshake::Socket;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::{Claims, Cursor, Topic};
 
 use crate::House;
@@ -32,6 +34,8 @@ pub enum Command {
     WebSocket {
         /// The connection.
         socket: Socket,
+        /// What was agreed on.
+        codec: Codec,
         /// Who it is, if known already.
         bearer: Option<(Claims, Open)>,
     },
@@ -121,7 +125,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
 impl Shard {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
-            Command::WebSocket { socket, bearer } => conn_task::open(self, socket, bearer),
+            Command::WebSocket { socket, codec, bearer } => conn_task::open(self, socket, codec, bearer),
             Command::Stream { sink, bearer, topics } => self.state.borrow_mut().open_stream(sink, bearer, topics),
             Command::Drain => self.state.borrow_mut().drain(),
         }

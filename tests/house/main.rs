@@ -48,3 +48,4 @@ mod rows;
 mod secure;
 mod suspects;
 mod tracks;
+mod watch_proto;

@@ -1,6 +1,6 @@
 //! Watchers over the three transports. Each builds its replicas from what it is told and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,12 +9,15 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
+use wayfare_wire::WATCH_JSON_V1;
+use wayfare_wire::codec::{Codec, WatchReader};
+use wayfare_wire::messages::watch::ToWatcher;
 
 use crate::harness::{House, SOON, within};
 use crate::replica::{Cursor, Ledger, Replica};
 use crate::rest::Answer;
 
-pub const WATCH: &str = "wayfare.watch.v1.json";
+pub const WATCH: &str = WATCH_JSON_V1;
 
 /// What a client keeps from connection to connection.
 #[derive(Clone)]
@@ -145,6 +148,13 @@ pub async fn next_json(ws: &mut WebSocketStream<TcpStream>) -> Result<Value, u16
 /// A watcher over WebSocket.
 pub struct Watcher {
     pub ws: WebSocketStream<TcpStream>,
+    codec: Codec,
+    reader: WatchReader,
+    /// Read, and not yet taken: a binary message holds several.
+    read: VecDeque<Value>,
+    /// Messages that came, and the bytes of the last one.
+    pub messages: usize,
+    pub message_bytes: usize,
     aliases: HashMap<u64, String>,
     pub memory: Memory,
     /// What was said that is not about a state or an event.
@@ -157,19 +167,86 @@ impl Watcher {
         Self::resume(house, token, Memory::new(house)).await.unwrap()
     }
 
+    /// In a codec.
+    pub async fn open_as(house: &House, token: &str, codec: Codec) -> Self {
+        Self::resume_as(house, token, Memory::new(house), codec).await.unwrap()
+    }
+
     /// With what is left of an earlier connection.
     pub async fn resume(house: &House, token: &str, memory: Memory) -> Result<Self, tungstenite::Error> {
-        let ws = open(house, "/v1/watch", WATCH, Some(token), None).await?;
-        Ok(Self::over(ws, memory))
+        Self::resume_as(house, token, memory, Codec::Json).await
+    }
+
+    pub async fn resume_as(
+        house: &House,
+        token: &str,
+        memory: Memory,
+        codec: Codec,
+    ) -> Result<Self, tungstenite::Error> {
+        let ws = open(house, "/v1/watch", codec.subprotocol(), Some(token), None).await?;
+        Ok(Self::over_as(ws, memory, codec))
     }
 
     pub fn over(ws: WebSocketStream<TcpStream>, memory: Memory) -> Self {
-        Self { ws, aliases: HashMap::new(), memory, said: Vec::new(), closed: None }
+        Self::over_as(ws, memory, Codec::Json)
+    }
+
+    pub fn over_as(ws: WebSocketStream<TcpStream>, memory: Memory, codec: Codec) -> Self {
+        Self {
+            ws,
+            codec,
+            reader: WatchReader::default(),
+            read: VecDeque::new(),
+            messages: 0,
+            message_bytes: 0,
+            aliases: HashMap::new(),
+            memory,
+            said: Vec::new(),
+            closed: None,
+        }
     }
 
     pub async fn say(&mut self, message: Value) {
+        let message = match self.codec {
+            Codec::Json => Message::text(message.to_string()),
+            Codec::Proto => {
+                let mut bytes = Vec::new();
+                Codec::Proto.write_from_watcher(&mut bytes, &serde_json::from_value(message).unwrap());
+                Message::binary(bytes)
+            }
+        };
         // A line that is gone shows when reading.
-        let _ = self.ws.send(Message::text(message.to_string())).await;
+        let _ = self.ws.send(message).await;
+    }
+
+    /// The next message as JSON, whichever codec it came in.
+    async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            if let Some(message) = self.read.pop_front() {
+                return Ok(message);
+            }
+            let mut told = Vec::new();
+            match self.ws.next().await {
+                Some(Ok(Message::Text(text))) if self.codec == Codec::Json => {
+                    (self.messages, self.message_bytes) = (self.messages + 1, text.len());
+                    return Ok(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Binary(bytes))) if self.codec == Codec::Proto => {
+                    (self.messages, self.message_bytes) = (self.messages + 1, bytes.len());
+                    self.reader.read(&bytes, &mut told).unwrap();
+                }
+                Some(Ok(Message::Close(close))) => return Err(close.map_or(1005, |close| close.code.into())),
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => panic!("not this codec: {message:?}"),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(1006),
+            }
+            for message in told {
+                if let ToWatcher::Subscribed { topic, alias, .. } = &message {
+                    self.reader.hold(*alias, &self.memory.state(topic)["position"]);
+                }
+                self.read.push_back(serde_json::to_value(&message).unwrap());
+            }
+        }
     }
 
     /// From where the memory stands.
@@ -181,7 +258,7 @@ impl Watcher {
 
     /// Takes the next message; `None` when the connection is over.
     pub async fn step(&mut self) -> Option<Value> {
-        let message = match next_json(&mut self.ws).await {
+        let message = match self.next().await {
             Ok(message) => message,
             Err(code) => {
                 self.closed.get_or_insert(code);

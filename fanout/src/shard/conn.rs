@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use wayfare_net::ws::link::Link;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::{Claims, Cursor};
 
 use crate::subjects::Open;
@@ -85,6 +86,8 @@ pub struct Stream {
 pub struct Conn {
     pub generation: u32,
     pub sink: Sink,
+    /// How it is spoken to; streams are text.
+    pub codec: Codec,
     /// Who it is; nobody yet while the first message is awaited.
     pub bearer: Option<(Rc<Claims>, Open)>,
     /// By place; `None` where one has ended.

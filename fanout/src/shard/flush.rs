@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use wayfare_net::ws::write::end_of_begun_frame;
+use wayfare_wire::codec::Codec;
 
 use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
 use super::state::State;
@@ -47,7 +48,7 @@ impl State {
         if frames == 0 {
             return;
         }
-        topic.build_turn_frames(place as u32, &mut self.scratch);
+        let mut wanted = [false; Codec::ALL.len()];
         let current = topic.cursor();
         let first_seq = topic.turn_deltas.first().filter(|_| !topic.turn_whole).map(|(seq, _)| *seq);
         for at in &topic.subs {
@@ -69,6 +70,7 @@ impl State {
                     self.counters.covered += frames;
                 }
                 Mode::InStep => {
+                    wanted[conn.codec as usize] |= !conn.is_stream();
                     if conn.touched.is_empty() {
                         self.turn_conns.push(at.conn);
                     }
@@ -82,6 +84,11 @@ impl State {
                 Mode::Waiting | Mode::CatchingUp => {}
             }
         }
+        for codec in Codec::ALL {
+            if wanted[codec as usize] {
+                topic.build_turn_frames(codec, place as u32, &mut self.scratch);
+            }
+        }
     }
 
     /// One write for all topics of one connection.
@@ -90,6 +97,9 @@ impl State {
         let conn = &mut self.conns[place as usize];
         let touched = std::mem::take(&mut conn.touched);
         self.counters.writes += 1;
+        if conn.codec == Codec::Proto {
+            return self.send_turn_joined(place, &touched);
+        }
         let Sink::WebSocket(link) = &mut conn.sink else { return self.send_turn_to_stream(place, &touched) };
         let buffers: SmallVec<[io::IoSlice<'_>; 8]> =
             touched.iter().map(|(topic, _)| io::IoSlice::new(&self.topics[*topic].turn_frames)).collect();
@@ -171,7 +181,7 @@ impl State {
     }
 
     /// The subscription gets the whole state when the socket drains.
-    fn fall_behind(conn: &mut Conn, slot: u32) {
+    pub fn fall_behind(conn: &mut Conn, slot: u32) {
         if let Some(sub) = conn.sub(slot) {
             sub.mode = Mode::Behind;
             conn.behind.push(slot);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
-use wayfare_net::ws::{Opcode, write};
+use wayfare_net::ws::write;
 use wayfare_wire::codec::Codec;
 use wayfare_wire::messages::watch::{Subscription, ToWatcher};
 use wayfare_wire::topic::Kind;
@@ -13,7 +13,7 @@ use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
 
 use super::Start;
 use super::conn::{ConnId, Mode, Sink, Stream, Sub, SubRef};
-use super::state::State;
+use super::state::{State, opcode_of};
 use super::topic::Known;
 use crate::subjects::Open;
 use crate::{TOPIC_OWNERS, routes};
@@ -21,7 +21,7 @@ use crate::{TOPIC_OWNERS, routes};
 impl State {
     /// A client asks for topics.
     pub fn subscribe(&mut self, id: ConnId, wanted: Vec<Subscription>) {
-        for Subscription { topic: name, cursor } in wanted {
+        for Subscription { topic: name, cursor, interval_ms: _ } in wanted {
             if self.conn(id).is_none_or(|conn| conn.is_closing()) {
                 return;
             }
@@ -94,7 +94,7 @@ impl State {
             })
             .collect();
         let stream = Stream::new(pieces.clone(), cursors, self.now_s());
-        let id = self.add(Sink::Stream(stream), Some(bearer));
+        let id = self.add(Sink::Stream(stream), Codec::Json, Some(bearer));
         self.answer(id.place, b"retry: 2000\n\n");
         for (alias, (topic, start)) in topics.into_iter().enumerate() {
             self.attach(id.place, topic, Some(alias as u32), start);
@@ -105,6 +105,9 @@ impl State {
     /// Adds a subscription to both tables and answers it as soon as enough is known.
     fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>) {
         let place = self.watch(topic);
+        if self.conns[conn as usize].codec == Codec::Proto {
+            self.topics[place].proto_joined();
+        }
         let subs = &mut self.conns[conn as usize].subs;
         let slot = subs.iter().position(Option::is_none).unwrap_or_else(|| {
             subs.push(None);
@@ -215,8 +218,9 @@ impl State {
     pub fn tell_subscribed_at(&mut self, at: SubRef, place: usize, cursor: Cursor) {
         let Some(alias) = self.conns[at.conn as usize].sub(at.slot).map(|sub| sub.alias) else { return };
         let mut bytes = Vec::new();
+        let codec = self.conns[at.conn as usize].codec;
         self.scratch.clear();
-        Codec::Json.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
+        codec.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
         if let Sink::Stream(stream) = &mut self.conns[at.conn as usize].sink {
             // Of a log, reading goes on from here. Of a state, what the watcher has: the snapshot's own id tells when it has more.
             match self.topics[place].topic.kind() {
@@ -227,7 +231,7 @@ impl State {
             bytes.extend_from_slice(&self.scratch);
             bytes.extend_from_slice(b"\n\n");
         } else {
-            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+            write::frame(&mut bytes, opcode_of(codec), &self.scratch);
         }
         self.answer(at.conn, &bytes);
     }
@@ -245,7 +249,7 @@ impl State {
             topic.write_whole_event(&mut bytes, alias);
             Bytes::from(bytes)
         } else {
-            topic.whole_frame(alias, &mut self.scratch)
+            topic.whole_frame(conn.codec, alias, &mut self.scratch)
         };
         self.counters.snapshots += 1;
         self.mark_whole(at);

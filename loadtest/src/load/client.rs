@@ -105,7 +105,9 @@ impl Server {
     /// A watcher's connection, subscribed to one topic.
     pub(super) fn watch_wayfare(&self, topic: &str) -> anyhow::Result<Opened> {
         let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token)?;
-        let subscribe = FromWatcher::Subscribe { topics: vec![Subscription { topic: topic.to_owned(), cursor: None }] };
+        let subscribe = FromWatcher::Subscribe {
+            topics: vec![Subscription { topic: topic.to_owned(), cursor: None, interval_ms: None }],
+        };
         say(&mut stream, &serde_json::to_vec(&subscribe)?)?;
         await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
         release(stream, early)

@@ -36,6 +36,9 @@ pub struct Subscription {
     /// `start` means the oldest kept event of a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// News of this topic at most this often, milliseconds; none: as they happen. In between, several are told as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
 }
 
 /// To the watcher. Frames on the hot path (`snapshot`, `delta`, `event`, `end`) are written by [`crate::codec`];
