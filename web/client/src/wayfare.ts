@@ -1,8 +1,9 @@
 import { systemClock, type Clock } from './clock.js';
 import { LogReader } from './log-reader.js';
-import type { LineContext, Transport, WebSocketConstructor } from './lines/line.js';
+import { observeStamps, type Codec, type LineContext, type Transport, type WebSocketConstructor } from './lines/line.js';
 import type { JsonObject } from './merge-patch.js';
 import type { TopicFrame, WayfareError } from './messages.js';
+import { patchOf } from './position-step.js';
 import { StateReplica, type Counters } from './replica.js';
 import { ServerClock } from './server-clock.js';
 import { Session, type Status } from './session.js';
@@ -15,6 +16,8 @@ export interface WayfareOptions {
   token: TokenOption;
   /** From best to last resort. */
   transports?: readonly Transport[];
+  /** What is offered on a WebSocket; the server takes the first that it speaks. */
+  codecs?: readonly Codec[];
   /** For tests and other surroundings than a browser. */
   clock?: Clock;
   fetch?: typeof fetch;
@@ -85,6 +88,7 @@ export class Wayfare {
       serverClock: this.serverClock,
       fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
       WebSocket: options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket,
+      codecs: options.codecs ?? ['proto', 'json'],
       tokens: new TokenSource(options.token),
       cursorOf: (topic) => this.#topics.get(topic)?.replica.resumeFrom,
     };
@@ -209,18 +213,21 @@ export class Wayfare {
       for (const handlers of [...entry.handlers]) handlers.onStale?.();
       return;
     }
-    if (frame.type !== 'snapshot' && frame.type !== 'delta') return;
-    const outcome =
-      frame.type === 'snapshot' ? replica.snapshot(frame.cursor, frame.state) : replica.delta(frame.seq, frame.patch);
+    if (frame.type !== 'snapshot' && frame.type !== 'delta' && frame.type !== 'move') return;
+    let patch: JsonObject | undefined;
+    if (frame.type === 'delta') patch = frame.patch;
+    if (frame.type === 'move') patch = patchOf(frame.step, replica.state);
+    const outcome = frame.type === 'snapshot' ? replica.snapshot(frame.cursor, frame.state) : replica.delta(frame.seq, patch);
     if (outcome === 'fault') this.#session.resubscribe(topic);
     if (outcome !== 'applied') return;
     const info: StateInfo = {
       topic,
       cursor: replica.held ?? '',
-      kind: frame.type,
+      kind: frame.type === 'snapshot' ? 'snapshot' : 'delta',
       arrived_ms: this.#clock.now(),
-      ...(frame.type === 'delta' && { patch: frame.patch }),
+      ...(patch && { patch }),
     };
+    if (frame.type === 'move' && patch) observeStamps(this.serverClock, patch);
     entry.current = info;
     for (const handlers of [...entry.handlers]) handlers.onState?.(replica.state, info);
   }

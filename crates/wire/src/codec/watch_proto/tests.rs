@@ -221,6 +221,49 @@ fn a_move_from_nowhere_is_malformed() {
     assert!(reader.read(&moves[..6], &mut Vec::new()).is_err(), "cut short");
 }
 
+/// The browser's reader is tried with what this one was told: `web/client/test/watch-proto.test.ts`. `WRITE_VECTORS=1` writes the file anew.
+#[test]
+fn the_browsers_vectors_are_ours() {
+    let (mut reader, mut steps, mut held, mut dice) = (WatchReader::default(), Vec::new(), START, 7_u64);
+    let mut step = |bytes: Vec<u8>| {
+        let mut told = Vec::new();
+        reader.read(&bytes, &mut told).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        steps.push(json!({ "bytes": hex, "told": told }));
+    };
+    messages().iter().for_each(|message| step(written(message)));
+    step(messages().iter().flat_map(written).collect());
+    step(written(&ToWatcher::Subscribed { topic: "driver:x".into(), alias: 7, cursor: "5.100".into() }));
+    let mut snapshot = Vec::new();
+    Codec::Proto.snapshot(&mut snapshot, 7, Cursor { epoch: 5, seq: 100 }, &patch(&held));
+    step(snapshot);
+    for seq in 101..160 {
+        let mut roll = |most: i64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) as i64 % most
+        };
+        let next = Shown {
+            lat_e6: held.lat_e6 + (roll(3000) - 1500) as i32,
+            lon_e6: held.lon_e6 + (roll(3000) - 1500) as i32,
+            heading_deg: Some(roll(360) as u16),
+            speed_dmps: roll(300) as u32,
+            accuracy_m: 4 + roll(3) as u32,
+            taken: held.taken + [1000, 15_000, 2_997, 0][roll(4) as usize],
+        };
+        let (mut bytes, members) = (Vec::new(), patch(&next));
+        assert!(moves::write(&mut bytes, 7, Some(&value(&held)), [(seq, &members[..])].into_iter()));
+        step(bytes);
+        held = next;
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/client/test/vectors/watch-proto.json");
+    let lines: Vec<String> = steps.iter().map(Json::to_string).collect();
+    let text = format!("[\n{}\n]\n", lines.join(",\n"));
+    if std::env::var_os("WRITE_VECTORS").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), text, "WRITE_VECTORS=1 writes it anew");
+}
+
 fn any_shown() -> impl Strategy<Value = Shown> {
     let numbers =
         (-90_000_000..=90_000_000, -180_000_000..=180_000_000, prop::option::of(0..360_u16), 0..900_u32, 0..200_u32);
