@@ -16,6 +16,7 @@ mod ingest;
 mod key;
 mod log;
 mod pages;
+mod prediction;
 mod quic;
 mod roads;
 mod tls;
@@ -41,6 +42,7 @@ pub use self::ingest::Ingest;
 pub use self::key::Key;
 pub use self::log::Log;
 pub use self::pages::Pages;
+pub use self::prediction::Prediction;
 pub use self::quic::Quic;
 pub use self::roads::Roads;
 pub use self::tls::Tls;
@@ -59,6 +61,7 @@ pub struct Config {
     pub bus: Bus,
     pub cores: CoresConfig,
     pub ingest: Ingest,
+    pub prediction: Prediction,
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
@@ -77,6 +80,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("bus", bus::KEYS),
     ("cores", cores::KEYS),
     ("ingest", ingest::KEYS),
+    ("prediction", prediction::KEYS),
     ("fix_log", fix_log::KEYS),
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
@@ -177,7 +181,7 @@ impl Config {
 
     /// For the room of that name.
     pub fn ingest(&self) -> anyhow::Result<wayfare_ingest::IngestConfig> {
-        self.ingest.room(&self.bus.node)
+        self.ingest.room(&self.bus.node, self.prediction.pacing())
     }
 
     /// For the room of that name.

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wayfare-api", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
     ("wayfare-driver", &["wayfare-engine", "wayfare-wire"]),
     // floor 3
-    ("wayfare-eval", &["wayfare-atlas", "wayfare-engine"]),
+    ("wayfare-eval", &["wayfare-atlas", "wayfare-engine", "wayfare-wire"]),
     ("wayfare-loadtest", &["wayfare-driver", "wayfare-engine", "wayfare-wire"]),
     (
         "wayfare",

@@ -20,6 +20,7 @@ mod quic_task;
 mod recall;
 mod state;
 mod tell;
+mod view;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -7,6 +7,7 @@
 
 mod drive;
 mod fences;
+mod foresight;
 mod forge;
 mod harness;
 mod lossy;

@@ -19,6 +19,7 @@ mod evenness;
 mod fence;
 mod fix;
 mod following;
+mod foresight;
 mod gate;
 mod geo;
 mod geofence;
@@ -58,6 +59,7 @@ pub use eta::{Eta, EtaBasis, EtaCause, Forecast, LegEstimate, StraightLine, wort
 pub use fence::{Fence, InvalidFence};
 pub use fix::{Fix, RawFix};
 pub use following::{RouteChange, RouteLine};
+pub use foresight::{Line, Told};
 pub use geo::{EARTH_RADIUS_M, InvalidPosition, LocalPlane, Position};
 pub use geofence::{
     Bounds, FenceKind, FenceKinds, Geofence, GeofenceRules, Geofences, InvalidGeofence, Place as GeofencePlace,
@@ -66,7 +68,7 @@ pub use ids::{DriverId, GeofenceId, TripId};
 pub use limits::{InvalidLimit, Limits, LimitsTable, MockPolicy};
 pub use map_cell::{InvalidMapCell, MapCell};
 pub use nearby::{Availability, DriverIndex, Filter, Found, IndexFull, Nearest, Presence, Way};
-pub use pacing::{AREA_LEAST_MS, area_is_off, area_worth_telling, marker_worth_telling, prediction_error_m};
+pub use pacing::{AREA_LEAST_MS, Pace, Pacing, area_is_off, area_worth_telling, is_unforeseen};
 pub use phase::Phase;
 pub use phone::{Outage, OutageReason, Phone, PhoneReport, Said};
 pub use plan::{Plan, PlanStop, PlanTrip, StopKind};

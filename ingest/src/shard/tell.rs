@@ -1,15 +1,20 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
+use std::rc::Rc;
+
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
 use wayfare_engine::{
-    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Tracker, TripView, Watch,
+    DriverId, Effect, Eta, Line, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Shown, Tracker, TripView, Watch,
 };
 use wayfare_wire::messages::drive::ToDriver;
-use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_route, write_string, write_u64};
+use wayfare_wire::state::{
+    field, write_eta, write_i64, write_position, write_route, write_shown, write_string, write_u64,
+};
 
 use super::drivers::Tracked;
 use super::phone;
 use super::state::State;
+use super::view::View;
 use crate::metrics::Counters;
 
 /// What changed, gathered over all effects of one call.
@@ -27,6 +32,11 @@ impl News {
     /// Whether operators hear of the phone: silence may tell more of it.
     fn tells_phone(&self) -> bool {
         self.phone || self.silent.is_some()
+    }
+
+    /// Whether operators hear something that customers must not.
+    fn is_for_operators(&self) -> bool {
+        self.tells_phone() || self.suspect
     }
 }
 
@@ -56,58 +66,84 @@ impl State {
         }
         let route = self.route_news(driver);
         self.position.clear();
-        if let Some(marker) = &news.marker {
-            write_position(&mut self.position, marker);
+        let marker = news.marker.as_ref();
+        let shown = marker.map(Shown::of);
+        if let Some(shown) = &shown {
+            write_shown(&mut self.position, shown);
         }
+        let house = std::sync::Arc::clone(&self.house);
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters, position) = (&mut self.fields, &mut self.counters, &self.position[..]);
+        let is_due = |view: &View, pace| {
+            marker.zip(shown.as_ref()).is_some_and(|(marker, shown)| view.is_due(marker, shown, pace))
+        };
+        // Without a trip on board nobody waits for this driver.
+        let mut closest = house.config.pacing.of(Phase::Assigned);
         for trip in tracker.trips() {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
             let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
+            let visible = is_visible(trip.phase);
+            let pace = house.config.pacing.of(trip.phase);
+            if pace.tolerance_m < closest.tolerance_m {
+                closest = pace;
+            }
+            // Both views are told together, so that both are told by the same bytes.
+            let due = is_due(&views.operator, pace) || visible && is_due(&views.customer, pace);
+            counters.foreseen += u64::from(marker.is_some() && !due);
             common(fields, &news, tracker, &trip, phase, eta);
             whole_phone(fields, &news, tracker);
-            if news.marker.is_some() {
+            if due {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
+                views.operator.tell(marker);
             }
-            let visible = is_visible(trip.phase);
-            let line = route.as_ref().map(|line| line.as_ref().filter(|line| line.trip == trip.id));
-            tell_route(fields, line, &mut views.routed);
-            publish(&views.operator, fields, fence, counters);
-            if !visible || news.tells_phone() || (news.marker.is_none() && !views.shown) {
+            let line = route.as_ref().map(|line| line.as_ref().filter(|(line, _)| line.trip == trip.id));
+            tell_route(fields, line, &mut views.operator);
+            publish(&views.operator.publisher, fields, fence, counters);
+            if !visible || news.is_for_operators() || (!due && !views.customer.is_shown()) {
                 common(fields, &news, tracker, &trip, phase, eta);
                 // The phase in which the courier comes into view brings the position along, wherever it was told first.
                 let marker = tracker.marker().filter(|_| visible);
-                match marker {
-                    Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
-                    None if views.shown => drop(fields.set_null(field::POSITION)),
-                    None => {}
+                match &marker {
+                    Some(marker) if due || !views.customer.is_shown() => {
+                        fields.set(field::POSITION, |out| write_position(out, marker));
+                        views.customer.tell(Some(marker));
+                    }
+                    None if views.customer.is_shown() => {
+                        fields.set_null(field::POSITION);
+                        views.customer.tell(None);
+                    }
+                    _ => {}
                 }
-                views.shown = marker.is_some();
                 // Whoever may not see the courier may not see where it is going.
-                tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer_routed);
+                tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer);
             } else {
-                views.customer_routed = line.map_or(views.customer_routed, |line| line.is_some());
-                views.shown = true;
+                if due {
+                    views.customer.tell(marker);
+                }
+                if let Some(line) = line {
+                    views.customer.route(line.map(|(_, line)| Rc::clone(line)));
+                }
             }
-            publish(&views.customer, fields, fence, counters);
+            publish(&views.customer.publisher, fields, fence, counters);
         }
         fields.clear();
-        if news.marker.is_some() {
+        if is_due(view, closest) {
             fields.set(field::POSITION, |out| out.extend_from_slice(position));
+            view.tell(marker);
         }
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
-        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        publish(&view.publisher, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
         if news.marker.is_some() {
             self.show_on_map(driver);
         }
     }
 
     /// What became of the way to the next stop; nothing is drawn unless somebody looks at one of the driver's trips.
-    fn route_news(&mut self, driver: DriverId) -> Option<Option<RouteLine>> {
+    fn route_news(&mut self, driver: DriverId) -> Option<Option<(RouteLine, Rc<Line>)>> {
         let house = std::sync::Arc::clone(&self.house);
         let tracked = self.drivers.get_mut(&driver)?;
         let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest());
@@ -117,7 +153,10 @@ impl State {
         let knowledge = house.atlas.knowledge();
         match tracked.tracker.route_change(&house.world(&self.fences, &knowledge, &self.room)) {
             RouteChange::Same => None,
-            RouteChange::Drawn(line) => Some(Some(line)),
+            RouteChange::Drawn(line) => {
+                let published = Rc::new(Line::of(&line.points));
+                Some(Some((line, published)))
+            }
             RouteChange::Gone => Some(None),
         }
     }
@@ -137,21 +176,22 @@ impl State {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let visible = is_visible(trip.phase);
-            for (publisher, is_operator) in [(&views.operator, true), (&views.customer, false)] {
+            for (view, is_operator) in [(&mut views.operator, true), (&mut views.customer, false)] {
                 common(fields, &news, tracker, &trip, true, Some(trip.eta));
                 position(fields, is_operator || visible);
                 if is_operator {
                     whole_phone(fields, &news, tracker);
                 }
-                publish(publisher, fields, fence, counters);
+                publish(&view.publisher, fields, fence, counters);
+                view.tell(marker.as_ref().filter(|_| is_operator || visible));
             }
-            views.shown = visible && marker.is_some();
         }
         fields.clear();
         position(fields, true);
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
-        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        publish(&view.publisher, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        view.tell(marker.as_ref());
     }
 
     /// Tells everything of all trackers, and the map.
@@ -246,13 +286,13 @@ fn whole_phone(fields: &mut Fields, news: &News, tracker: &Tracker) {
 }
 
 /// Tells a new route, or takes back one that no longer leads anywhere; `None`: nothing changed.
-fn tell_route(fields: &mut Fields, line: Option<Option<&RouteLine>>, routed: &mut bool) {
+fn tell_route(fields: &mut Fields, line: Option<Option<&(RouteLine, Rc<Line>)>>, view: &mut View) {
     match line {
-        Some(Some(line)) => drop(fields.set(field::ROUTE, |out| write_route(out, line))),
-        Some(None) if *routed => drop(fields.set_null(field::ROUTE)),
+        Some(Some((line, _))) => drop(fields.set(field::ROUTE, |out| write_route(out, line))),
+        Some(None) if view.is_routed() => drop(fields.set_null(field::ROUTE)),
         _ => return,
     }
-    *routed = line.flatten().is_some();
+    view.route(line.flatten().map(|(_, line)| Rc::clone(line)));
 }
 
 fn silence(fields: &mut Fields, news: &News) {
