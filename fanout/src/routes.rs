@@ -19,7 +19,7 @@ use wayfare_wire::cursor::parse_list;
 use wayfare_wire::topic::Kind;
 use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, TokenKind, Topic};
 
-use crate::shard::{Command, Start};
+use crate::shard::{Command, INTERVAL_MS_MAX, Start};
 use crate::sse::{EventStream, PIECES_MAX};
 use crate::{Fanout, House, TOPIC_OWNERS, access, poll};
 
@@ -44,6 +44,9 @@ pub struct WatchQuery {
     pub cursor: Option<String>,
     /// In place of a header.
     pub ticket: Option<String>,
+    /// Of a stream: news of each state at most this often, milliseconds.
+    #[serde(default)]
+    pub interval_ms: u32,
 }
 
 async fn websocket(
@@ -81,6 +84,7 @@ async fn stream(
     let claims = authenticate(house, &headers, query.ticket.as_deref()).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let wanted = parse_wanted(house, &query.topics, last.or(query.cursor.as_deref()))?;
+    check_interval(query.interval_ms)?;
     // Refusals belong into the status, so the topics are looked at before the stream begins.
     let mut over = None;
     let mut topics = Vec::new();
@@ -97,7 +101,7 @@ async fn stream(
     house.gate.admit(&claims)?;
     let open = house.subjects.open(&claims).ok_or_else(too_many_connections)?;
     let (sink, pieces) = mpsc::channel(PIECES_MAX);
-    let command = Command::Stream { sink, bearer: (claims, open), topics };
+    let command = Command::Stream { sink, bearer: (claims, open), topics, interval_ms: query.interval_ms };
     if fanout.shard().send(command).await.is_err() {
         return Err(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000).into());
     }
@@ -204,6 +208,15 @@ pub fn check_origin(house: &House, headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(ErrorBody::new(ErrorCode::Forbidden, "this origin is not allowed here").field("origin").into())
+}
+
+/// Whether somebody may be told that seldom.
+pub fn check_interval(interval_ms: u32) -> Result<(), ErrorBody> {
+    if interval_ms <= INTERVAL_MS_MAX {
+        return Ok(());
+    }
+    let message = format!("an interval of {interval_ms} ms, the longest is {INTERVAL_MS_MAX}");
+    Err(ErrorBody::new(ErrorCode::Invalid, message).field("interval_ms"))
 }
 
 pub fn not_found(topic: &str) -> ErrorBody {

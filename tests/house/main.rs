@@ -38,6 +38,7 @@ mod limits;
 mod nearby;
 mod offline;
 mod outages;
+mod paced;
 mod proto;
 mod quic;
 mod rates;

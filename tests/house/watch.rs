@@ -342,6 +342,14 @@ impl EventSource {
             .unwrap_or_else(|answer| panic!("{}", answer.text))
     }
 
+    /// With a least interval.
+    pub async fn paced(house: &House, token: &str, topics: &[&str], interval_ms: u32) -> Self {
+        let query = format!("&interval_ms={interval_ms}");
+        Self::ask(house, token, topics, Memory::new(house), None, &query)
+            .await
+            .unwrap_or_else(|answer| panic!("{}", answer.text))
+    }
+
     /// Goes on from the memory, by the id of the last event if there is one. A refusal comes back as it is.
     pub async fn resume(
         house: &House,
@@ -350,8 +358,19 @@ impl EventSource {
         memory: Memory,
         last_id: Option<String>,
     ) -> Result<Self, Answer> {
+        Self::ask(house, token, topics, memory, last_id, "").await
+    }
+
+    async fn ask(
+        house: &House,
+        token: &str,
+        topics: &[&str],
+        memory: Memory,
+        last_id: Option<String>,
+        query: &str,
+    ) -> Result<Self, Answer> {
         let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        let mut url = house.url(&format!("/v1/watch/sse?topics={}", topics.join(",")));
+        let mut url = house.url(&format!("/v1/watch/sse?topics={}{query}", topics.join(",")));
         if last_id.is_none() && topics.iter().any(|topic| memory.cursor_text(topic).is_some()) {
             url.push_str(&format!("&cursor={}", memory.cursors(&topics)));
         }

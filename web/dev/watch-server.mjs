@@ -26,7 +26,7 @@ export class WatchServer {
   checkToken = /** @type {(token: string) => boolean} */ (() => true);
 
   /** What was asked, for tests. */
-  log = /** @type {{ how: string, topic?: string, cursor?: string, token?: string, url?: string }[]} */ ([]);
+  log = /** @type {{ how: string, topic?: string, cursor?: string, interval_ms?: number, token?: string, url?: string }[]} */ ([]);
   /** @type {Map<string, Topic>} */
   topics = new Map();
   /** @type {Set<Watcher>} */
@@ -158,7 +158,7 @@ export class WatchServer {
       }
       if (!welcome) return watcher.bye(4101);
       if (message.type === 'ping') return watcher.write({ type: 'pong' });
-      if (message.type === 'subscribe') for (const { topic, cursor } of message.topics) this.#subscribe(watcher, topic, cursor);
+      if (message.type === 'subscribe') for (const { topic, cursor, interval_ms } of message.topics) this.#subscribe(watcher, topic, cursor, interval_ms);
       if (message.type === 'unsubscribe') {
         for (const topic of message.topics) {
           watcher.forget(topic);
@@ -168,8 +168,8 @@ export class WatchServer {
     });
   }
 
-  #subscribe(watcher, name, cursor) {
-    this.log.push({ how: watcher.how, topic: name, cursor });
+  #subscribe(watcher, name, cursor, interval_ms) {
+    this.log.push({ how: watcher.how, topic: name, cursor, ...(interval_ms && { interval_ms }) });
     const topic = this.topics.get(name);
     if (!topic) return watcher.write({ type: 'error', code: 'not_found', message: `no topic ${name}`, retry: false, topic: name });
     const alias = watcher.know(name);

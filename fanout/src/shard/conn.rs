@@ -10,6 +10,7 @@ use wayfare_net::ws::link::Link;
 use wayfare_wire::codec::Codec;
 use wayfare_wire::{Claims, Cursor};
 
+use super::paced::Pace;
 use crate::subjects::Open;
 
 /// Bytes of answers that may wait for a full channel. Beyond it the client is not reading at all.
@@ -58,6 +59,8 @@ pub struct Sub {
     pub whole: Cursor,
     /// What the watcher asked to go on from; of a log, what it has.
     pub start: Option<super::Start>,
+    /// For those who want news of a state less often than they happen.
+    pub pace: Option<Box<Pace>>,
 }
 
 /// How bytes leave.

@@ -39,6 +39,11 @@ impl State {
         for at in std::mem::take(&mut self.overlapping) {
             self.tell_whole(at);
         }
+        let mut whole_due = std::mem::take(&mut self.whole_due);
+        for at in whole_due.drain(..) {
+            self.tell_whole_or_later(at);
+        }
+        self.whole_due = whole_due;
     }
 
     /// Notes the topic with each connection that is in step.
@@ -51,11 +56,18 @@ impl State {
         let mut wanted = [false; Codec::ALL.len()];
         let current = topic.cursor();
         let first_seq = topic.turn_deltas.first().filter(|_| !topic.turn_whole).map(|(seq, _)| *seq);
+        let mut paced: SmallVec<[SubRef; 4]> = SmallVec::new();
         for at in &topic.subs {
             let conn = &mut self.conns[at.conn as usize];
             let blocked = conn.is_blocked();
             let Some(sub) = conn.sub(at.slot) else { continue };
             if sub.whole == current {
+                continue;
+            }
+            if sub.pace.is_some() && topic.known != Known::Ended && sub.mode == Mode::InStep && !blocked {
+                self.counters.offered += frames;
+                self.counters.covered += frames;
+                paced.push(*at);
                 continue;
             }
             if first_seq.is_some_and(|first| sub.whole.epoch == current.epoch && first <= sub.whole.seq) {
@@ -88,6 +100,9 @@ impl State {
             if wanted[codec as usize] {
                 topic.build_turn_frames(codec, place as u32, &mut self.scratch);
             }
+        }
+        if !paced.is_empty() {
+            self.offer_paced(place, &paced);
         }
     }
 

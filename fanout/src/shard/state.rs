@@ -1,5 +1,7 @@
 //! The tables of a shard, and the rules by which they change.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use wayfare_wire::{Claims, CloseCode, ErrorBody, Topic};
 
 use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
 use super::log::LogReader;
+use super::paced::Due;
 use super::topic::{Known, TURN_DELTAS_MAX, WatchedTopic};
 use crate::metrics::{self, Counters};
 use crate::subjects::Open;
@@ -51,6 +54,11 @@ pub struct State {
     pub touched: Vec<usize>,
     /// Subscriptions told the whole state in the middle of a turn whose deltas it partly holds.
     pub overlapping: Vec<SubRef>,
+    /// Subscriptions with a least interval that are told the whole state at the end of this turn.
+    pub whole_due: Vec<SubRef>,
+    /// Subscriptions with a least interval that wait for their time, the next first.
+    pub paced: BinaryHeap<Reverse<Due>>,
+    pub paced_sweep: usize,
     pub counters: Counters,
     /// One buffer for all reading of this shard.
     pub read_buffer: Vec<u8>,
@@ -62,7 +70,7 @@ pub struct State {
     pub minders: Vec<(ConnId, mpsc::Sender<Bytes>)>,
     pub draining: bool,
     pub link_limits: LinkLimits,
-    started: Instant,
+    pub started: Instant,
     now_s: u32,
     generations: u32,
     tags: u64,
@@ -85,6 +93,9 @@ impl State {
             wants: Vec::new(),
             touched: Vec::new(),
             overlapping: Vec::new(),
+            whole_due: Vec::new(),
+            paced: BinaryHeap::new(),
+            paced_sweep: Self::first_sweep(),
             counters: Counters::default(),
             read_buffer: vec![0; 32 * 1024],
             scratch: Vec::new(),

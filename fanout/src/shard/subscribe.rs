@@ -13,6 +13,7 @@ use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
 
 use super::Start;
 use super::conn::{ConnId, Mode, Sink, Stream, Sub, SubRef};
+use super::paced::Pace;
 use super::state::{State, opcode_of};
 use super::topic::Known;
 use crate::subjects::Open;
@@ -21,17 +22,24 @@ use crate::{TOPIC_OWNERS, routes};
 impl State {
     /// A client asks for topics.
     pub fn subscribe(&mut self, id: ConnId, wanted: Vec<Subscription>) {
-        for Subscription { topic: name, cursor, interval_ms: _ } in wanted {
+        for Subscription { topic: name, cursor, interval_ms } in wanted {
             if self.conn(id).is_none_or(|conn| conn.is_closing()) {
                 return;
             }
-            if let Err(error) = self.subscribe_one(id, &name, cursor.as_deref()) {
+            if let Err(error) = self.subscribe_one(id, &name, cursor.as_deref(), interval_ms.unwrap_or(0)) {
                 self.say(id.place, &ToWatcher::Error(error.topic(name.chars().take(64).collect::<String>())));
             }
         }
     }
 
-    fn subscribe_one(&mut self, id: ConnId, name: &str, cursor: Option<&str>) -> Result<(), ErrorBody> {
+    fn subscribe_one(
+        &mut self,
+        id: ConnId,
+        name: &str,
+        cursor: Option<&str>,
+        interval_ms: u32,
+    ) -> Result<(), ErrorBody> {
+        routes::check_interval(interval_ms)?;
         let topic: Topic =
             name.parse().map_err(|error| ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("topic"))?;
         let start = match cursor {
@@ -60,7 +68,7 @@ impl State {
                 return Err(ErrorBody::new(ErrorCode::TooMany, message));
             }
         }
-        self.attach(id.place, topic, None, start);
+        self.attach(id.place, topic, None, start, interval_ms);
         Ok(())
     }
 
@@ -85,6 +93,7 @@ impl State {
         pieces: mpsc::Sender<Bytes>,
         bearer: (Claims, Open),
         topics: Vec<(Topic, Option<Start>)>,
+        interval_ms: u32,
     ) {
         let cursors = topics
             .iter()
@@ -97,13 +106,13 @@ impl State {
         let id = self.add(Sink::Stream(stream), Codec::Json, Some(bearer));
         self.answer(id.place, b"retry: 2000\n\n");
         for (alias, (topic, start)) in topics.into_iter().enumerate() {
-            self.attach(id.place, topic, Some(alias as u32), start);
+            self.attach(id.place, topic, Some(alias as u32), start, interval_ms);
         }
         self.minders.push((id, pieces));
     }
 
     /// Adds a subscription to both tables and answers it as soon as enough is known.
-    fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>) {
+    fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>, interval_ms: u32) {
         let place = self.watch(topic);
         if self.conns[conn as usize].codec == Codec::Proto {
             self.topics[place].proto_joined();
@@ -120,6 +129,8 @@ impl State {
             mode: Mode::Waiting,
             whole: Cursor::default(),
             start,
+            // A log has nothing to skip.
+            pace: (interval_ms > 0 && topic.kind() == Kind::State).then(|| Box::new(Pace::new(interval_ms))),
         });
         self.topics[place].subs.push(SubRef { conn, slot: slot as u32 });
         self.topics[place].waiting = true;
@@ -265,6 +276,9 @@ impl State {
         if let Some(sub) = self.conns[at.conn as usize].sub(at.slot) {
             sub.mode = Mode::InStep;
             sub.whole = self.topics[sub.topic].cursor();
+            if sub.pace.is_some() {
+                self.pace_from_now(at);
+            }
         }
     }
 }

@@ -97,11 +97,14 @@ impl State {
             whole_phone(fields, &news, tracker);
             if due {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
-                views.operator.tell(marker);
             }
             let line = route.as_ref().map(|line| line.as_ref().filter(|(line, _)| line.trip == trip.id));
             tell_route(fields, line, &mut views.operator);
-            publish(&views.operator.publisher, fields, fence, counters);
+            // What was refused nobody holds: the next position is told whatever it is.
+            if publish(&views.operator.publisher, fields, fence, counters) && due {
+                views.operator.tell(marker);
+            }
+            let mut seen = due.then_some(marker).flatten().copied();
             if !visible || news.is_for_operators() || (!due && !views.customer.is_shown()) {
                 common(fields, &news, tracker, &trip, phase, eta);
                 // The phase in which the courier comes into view brings the position along, wherever it was told first.
@@ -109,7 +112,6 @@ impl State {
                 match &marker {
                     Some(marker) if due || !views.customer.is_shown() => {
                         fields.set(field::POSITION, |out| write_position(out, marker));
-                        views.customer.tell(Some(marker));
                     }
                     None if views.customer.is_shown() => {
                         fields.set_null(field::POSITION);
@@ -117,26 +119,27 @@ impl State {
                     }
                     _ => {}
                 }
+                seen = marker.filter(|_| due || !views.customer.is_shown());
                 // Whoever may not see the courier may not see where it is going.
                 tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer);
-            } else {
-                if due {
-                    views.customer.tell(marker);
-                }
-                if let Some(line) = line {
-                    views.customer.route(line.map(|(_, line)| Rc::clone(line)));
-                }
+            } else if let Some(line) = line {
+                views.customer.route(line.map(|(_, line)| Rc::clone(line)));
             }
-            publish(&views.customer.publisher, fields, fence, counters);
+            if publish(&views.customer.publisher, fields, fence, counters) && seen.is_some() {
+                views.customer.tell(seen.as_ref());
+            }
         }
         fields.clear();
-        if is_due(view, closest) {
+        let due = is_due(view, closest);
+        if due {
             fields.set(field::POSITION, |out| out.extend_from_slice(position));
-            view.tell(marker);
         }
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
-        publish(&view.publisher, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        let fence = Fence::Tracker { assignment: 0, lease: lease.number };
+        if publish(&view.publisher, fields, fence, counters) && due {
+            view.tell(marker);
+        }
         if news.marker.is_some() {
             self.show_on_map(driver);
         }
@@ -182,8 +185,9 @@ impl State {
                 if is_operator {
                     whole_phone(fields, &news, tracker);
                 }
-                publish(&view.publisher, fields, fence, counters);
-                view.tell(marker.as_ref().filter(|_| is_operator || visible));
+                if publish(&view.publisher, fields, fence, counters) {
+                    view.tell(marker.as_ref().filter(|_| is_operator || visible));
+                }
             }
         }
         fields.clear();
@@ -304,12 +308,15 @@ fn silence(fields: &mut Fields, news: &News) {
 }
 
 /// Publishes what there is. The embedded bus answers at once; a refusal means that something newer was told, or the trip is over.
-pub fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) {
+/// False if it was refused.
+pub fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) -> bool {
     if fields.is_empty() {
-        return;
+        return true;
     }
-    match publisher.publish_now(fields, fence) {
-        Ok(_) => counters.published += 1,
+    let told = publisher.publish_now(fields, fence);
+    match told {
+        Ok(()) => counters.published += 1,
         Err(PublishError::Fenced | PublishError::Ended | PublishError::Absent) => counters.refused += 1,
     }
+    told.is_ok()
 }

@@ -46,6 +46,8 @@ export interface StateHandlers<State> extends CommonHandlers {
   onStale?(): void;
   /** The final state. Nothing follows. */
   onEnd?(state: State): void;
+  /** News at most this often, where that is enough; 60,000 at most. Of several who watch a topic the most eager counts. */
+  interval_ms?: number;
 }
 
 export interface LogHandlers<Event> extends CommonHandlers {
@@ -65,6 +67,13 @@ export interface Subscription {
 
 type StateTopic = { kind: 'state'; replica: StateReplica; handlers: Set<StateHandlers<any>>; current: StateInfo | undefined };
 type LogTopic = { kind: 'log'; replica: LogReader; handlers: Set<LogHandlers<any>> };
+
+/** The least interval that all who watch a topic can live with; undefined: every change. */
+function intervalOf(entry: StateTopic | LogTopic | undefined): number | undefined {
+  if (entry?.kind !== 'state') return undefined;
+  const wishes = [...entry.handlers].map(({ interval_ms }) => interval_ms ?? 0);
+  return wishes.length === 0 ? undefined : Math.min(...wishes) || undefined;
+}
 
 /**
  * Watches topics of a Wayfare server. All of them share one connection; whoever watches the same topic twice gets
@@ -91,6 +100,7 @@ export class Wayfare {
       codecs: options.codecs ?? ['proto', 'json'],
       tokens: new TokenSource(options.token),
       cursorOf: (topic) => this.#topics.get(topic)?.replica.resumeFrom,
+      intervalOf: (topic) => intervalOf(this.#topics.get(topic)),
     };
     this.#session = new Session(options.transports ?? ['websocket', 'sse', 'polling'], context, {
       topics: () => [...this.#topics.keys()],
@@ -152,8 +162,12 @@ export class Wayfare {
   }
 
   #enter(topic: string, entry: StateTopic | LogTopic, handlers: StateHandlers<any> | LogHandlers<any>): void {
+    const before = intervalOf(this.#topics.get(topic));
     (entry.handlers as Set<unknown>).add(handlers);
-    if (this.#topics.has(topic)) return;
+    if (this.#topics.has(topic)) {
+      if (intervalOf(entry) !== before) this.#session.resubscribe(topic);
+      return;
+    }
     this.#topics.set(topic, entry);
     const { connection, error } = this.#session.status;
     if (connection === 'stopped') {
@@ -167,8 +181,13 @@ export class Wayfare {
       topic,
       counters: entry.replica.counters,
       stop: () => {
+        const before = intervalOf(entry);
         entry.handlers.delete(handlers);
-        if (entry.handlers.size > 0 || this.#topics.get(topic) !== entry) return;
+        if (this.#topics.get(topic) !== entry) return;
+        if (entry.handlers.size > 0) {
+          if (intervalOf(entry) !== before) this.#session.resubscribe(topic);
+          return;
+        }
         this.#leave(topic);
         this.#session.remove(topic, false);
       },

@@ -468,6 +468,31 @@ describe.each<Codec>(['proto', 'json'])('speaking %s', (codec) => {
   });
 });
 
+describe('a least interval', () => {
+  const wished = () => server.log.filter(({ how }) => how === 'websocket').map(({ interval_ms }) => interval_ms);
+
+  it('is that of the most eager, and asked for anew when it changes', async () => {
+    const wayfare = connect();
+    const slow = wayfare.watch(TRIP, { interval_ms: 5_000 });
+    await until('asked', () => wished().length === 1);
+    const faster = wayfare.watch(TRIP, { interval_ms: 1_000 });
+    await until('faster', () => wished().length === 2);
+    const eager = wayfare.watch(TRIP, {});
+    await until('every change', () => wished().length === 3);
+    eager.stop();
+    await until('faster again', () => wished().length === 4);
+    slow.stop();
+    faster.stop();
+    await until('gone', () => server.watching.length === 0);
+    expect(wished()).toEqual([5_000, 1_000, undefined, 1_000]);
+  });
+
+  it('goes into the URL of a stream', async () => {
+    connect({ transports: ['sse'] }).watch(TRIP, { interval_ms: 5_000 });
+    await until('asked', () => server.log.some(({ url }) => url?.includes('/v1/watch/sse') && url.endsWith('&interval_ms=5000')));
+  });
+});
+
 describe('what is agreed on', () => {
   it('is JSON where the server speaks nothing else', async () => {
     server.subprotocols = ['wayfare.watch.v1.json'];

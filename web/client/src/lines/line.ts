@@ -34,6 +34,8 @@ export interface LineContext {
   readonly tokens: TokenSource;
   /** Where to go on from; asked anew at every (re)subscription. */
   cursorOf(topic: string): string | undefined;
+  /** News of it at most this often; undefined: as they happen. */
+  intervalOf(topic: string): number | undefined;
 }
 
 export interface LineEvents {

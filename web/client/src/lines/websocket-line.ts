@@ -233,7 +233,8 @@ export class WebSocketLine implements Line {
   #subscribe(topics: string[]): void {
     const subscriptions = topics.map((topic) => {
       const cursor = this.#context.cursorOf(topic);
-      return cursor === undefined ? { topic } : { topic, cursor };
+      const interval_ms = this.#context.intervalOf(topic);
+      return { topic, ...(cursor !== undefined && { cursor }), ...(interval_ms !== undefined && { interval_ms }) };
     });
     this.#send({ type: 'subscribe', topics: subscriptions });
   }
