@@ -39,6 +39,7 @@ mod nearby;
 mod offline;
 mod outages;
 mod paced;
+mod porto;
 mod proto;
 mod quic;
 mod rates;
