@@ -47,6 +47,9 @@ pub struct WatchQuery {
     /// Of a stream: news of each state at most this often, milliseconds.
     #[serde(default)]
     pub interval_ms: u32,
+    /// Of a poll: answer when something changed, or after so many seconds.
+    #[serde(default)]
+    pub wait: u32,
 }
 
 async fn websocket(
@@ -231,6 +234,6 @@ pub fn too_many_misses(topic: &str) -> ErrorBody {
     ErrorBody::new(ErrorCode::RateLimited, "too many topics that are not there").after_ms(10_000).topic(topic)
 }
 
-fn too_many_connections() -> Refusal {
+pub fn too_many_connections() -> Refusal {
     ErrorBody::new(ErrorCode::RateLimited, "too many open connections of this token's bearer").after_ms(30_000).into()
 }

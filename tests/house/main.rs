@@ -51,4 +51,5 @@ mod rows;
 mod secure;
 mod suspects;
 mod tracks;
+mod transports;
 mod watch_proto;

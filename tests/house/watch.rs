@@ -485,18 +485,38 @@ pub struct Poller {
     pub memory: Memory,
     /// The house said 410.
     pub gone: bool,
+    /// Seconds that the house may wait for news; 0: none.
+    pub wait_s: u32,
     pub unchanged: usize,
 }
 
 impl Poller {
     pub fn new(house: &House, token: &str, topics: &[&str]) -> Self {
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Self { token: token.to_owned(), topics, tag: None, memory: Memory::new(house), gone: false, unchanged: 0 }
+        Self {
+            token: token.to_owned(),
+            topics,
+            tag: None,
+            memory: Memory::new(house),
+            gone: false,
+            wait_s: 0,
+            unchanged: 0,
+        }
+    }
+
+    /// From where the memory stands.
+    pub fn resume(house: &House, token: &str, topics: &[&str], memory: Memory) -> Self {
+        let mut poller = Self { memory, ..Self::new(house, token, topics) };
+        if poller.topics.iter().any(|topic| poller.memory.cursor_text(topic).is_some()) {
+            poller.tag = Some(format!("\"{}\"", poller.memory.cursors(&poller.topics)));
+        }
+        poller
     }
 
     /// Asks once. A house that is away is no answer.
     pub async fn poll(&mut self, house: &House) -> Option<Answer> {
-        let url = house.url(&format!("/v1/watch/poll?topics={}", self.topics.join(",")));
+        let wait = if self.wait_s > 0 { format!("&wait={}", self.wait_s) } else { String::new() };
+        let url = house.url(&format!("/v1/watch/poll?topics={}{wait}", self.topics.join(",")));
         let mut request = house.http.get(url).bearer_auth(&self.token).timeout(SOON);
         if let Some(tag) = &self.tag {
             request = request.header("if-none-match", tag);
@@ -530,6 +550,9 @@ impl Poller {
         self.tag = Some(tag.to_owned());
         for (topic, part) in self.topics.iter().zip(body["topics"].as_array().unwrap()) {
             assert_eq!(part["topic"], **topic);
+            if let Some(cursor) = part["cursor"].as_str().filter(|_| part["events"].is_array()) {
+                self.memory.log_cursors.insert(topic.clone(), cursor.to_owned());
+            }
             if part["ended"] == true {
                 if !self.memory.ended(topic) {
                     self.memory.replica(topic).end(&part["state"]);
