@@ -21,6 +21,7 @@ mod quic;
 mod roads;
 mod tls;
 mod trips;
+mod visibility;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub use self::quic::Quic;
 pub use self::roads::Roads;
 pub use self::tls::Tls;
 pub use self::trips::Trips;
+pub use self::visibility::Visibility;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,7 @@ pub struct Config {
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
+    pub visibility: Visibility,
     pub roads: Roads,
     pub pages: Pages,
 }
@@ -84,6 +87,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("fix_log", fix_log::KEYS),
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
+    ("visibility", visibility::KEYS),
     ("roads", roads::KEYS),
     ("pages", pages::KEYS),
 ];
@@ -155,6 +159,7 @@ impl Config {
         self.bus.check()?;
         self.ingest.check()?;
         self.trips.check()?;
+        self.visibility.rules()?;
         self.roads.check()?;
         self.pages.check()
     }
@@ -181,7 +186,7 @@ impl Config {
 
     /// For the room of that name.
     pub fn ingest(&self) -> anyhow::Result<wayfare_ingest::IngestConfig> {
-        self.ingest.room(&self.bus.node, self.prediction.pacing())
+        self.ingest.room(&self.bus.node, self.prediction.pacing(), self.visibility.rules()?)
     }
 
     /// For the room of that name.

@@ -24,7 +24,7 @@ use axum::Router;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
-use wayfare_engine::{DriverId, Knowledge, LimitsTable, Pacing, Room, ServiceArea, World};
+use wayfare_engine::{DriverId, Knowledge, LimitsTable, Pacing, Room, ServiceArea, Visibility, World};
 use wayfare_net::bucket::Rate;
 use wayfare_net::cores::Cores;
 use wayfare_net::gate::Gate;
@@ -70,6 +70,8 @@ pub struct IngestConfig {
     pub limits: LimitsTable,
     /// How exact watchers' foresight must be, by phase.
     pub pacing: Pacing,
+    /// What customers see, and when.
+    pub visibility: Visibility,
     /// Where the operator delivers; everywhere if `None`.
     pub area: Option<ServiceArea>,
 }
@@ -90,6 +92,7 @@ impl Default for IngestConfig {
             checkpoint_interval: Duration::from_secs(10),
             limits: LimitsTable::default(),
             pacing: Pacing::default(),
+            visibility: Visibility::default(),
             area: None,
         }
     }

@@ -7,6 +7,7 @@
 mod acks;
 mod apps;
 mod conn_task;
+mod customer;
 mod deliveries;
 mod drivers;
 mod events;

@@ -52,4 +52,5 @@ mod secure;
 mod suspects;
 mod tracks;
 mod transports;
+mod visibility;
 mod watch_proto;

@@ -7,7 +7,7 @@
 use crate::{Marker, Millis, Position, Shown};
 
 /// Metres in a degree of latitude, for watchers and for us.
-const DEGREE_M: f64 = 111_195.0;
+pub(crate) const DEGREE_M: f64 = 111_195.0;
 /// Slower than this nothing is carried on: the heading of the standing is noise. 0.1 m/s.
 const STANDING_DMPS: u32 = 5;
 /// Carried on at full speed for this long, ms.

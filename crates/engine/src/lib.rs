@@ -49,6 +49,7 @@ mod trip;
 mod units;
 mod vehicle;
 mod verdict;
+mod visibility;
 mod world;
 
 pub use area::{InvalidArea, ServiceArea};
@@ -80,4 +81,5 @@ pub use trip::TripView;
 pub use units::Millis;
 pub use vehicle::Vehicle;
 pub use verdict::{Invalid, Reason, Verdict};
+pub use visibility::{InvalidRule, Rule, Sees, Visibility, is_exact};
 pub use world::{Batch, World};

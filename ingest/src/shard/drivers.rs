@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use wayfare_bus::{Checkpoint, Event, EventKind, Lease, LeaseError, Leases, Members};
-use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Sees, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
 use wayfare_wire::messages::drive::Delivery;
 use wayfare_wire::plan::PlanDoc;
@@ -69,6 +69,8 @@ pub struct Views {
     pub trip: TripId,
     pub customer: View,
     pub operator: View,
+    /// What the rules have let the customer see so far.
+    pub sees: Sees,
 }
 
 /// Why a driver cannot be taken over.
@@ -340,6 +342,7 @@ impl State {
                     trip,
                     customer: View::new(house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string())),
                     operator: View::new(house.bus.topics.publisher(&Topic::TripOps(trip.into()).to_string())),
+                    sees: Sees::default(),
                 });
             }
         }

@@ -4,17 +4,16 @@ use std::rc::Rc;
 
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
 use wayfare_engine::{
-    DriverId, Effect, Eta, Line, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Shown, Tracker, TripView, Watch,
+    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, Sees, Shown, Tracker, TripView, Watch, is_exact,
 };
 use wayfare_wire::messages::drive::ToDriver;
-use wayfare_wire::state::{
-    field, write_eta, write_i64, write_position, write_route, write_shown, write_string, write_u64,
-};
+use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_shown, write_string, write_u64};
 
+use super::customer::{Customer, Told, tell_way};
 use super::drivers::Tracked;
 use super::phone;
 use super::state::State;
-use super::view::View;
+use super::view::{View, Way};
 use crate::metrics::Counters;
 
 /// What changed, gathered over all effects of one call.
@@ -85,48 +84,52 @@ impl State {
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
             let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
-            let visible = is_visible(trip.phase);
             let pace = house.config.pacing.of(trip.phase);
             if pace.tolerance_m < closest.tolerance_m {
                 closest = pace;
             }
+            let customer = Customer::of(&house.config.visibility, tracker, &trip, views);
             // Both views are told together, so that both are told by the same bytes.
-            let due = is_due(&views.operator, pace) || visible && is_due(&views.customer, pace);
+            let due = is_due(&views.operator, pace) || customer.is_exact() && is_due(&views.customer, pace);
             counters.foreseen += u64::from(marker.is_some() && !due);
-            common(fields, &news, tracker, &trip, phase, eta);
+            common(fields, &news, tracker, &trip, phase, eta, Sees::ALL);
             whole_phone(fields, &news, tracker);
             if due {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
             }
-            let line = route.as_ref().map(|line| line.as_ref().filter(|(line, _)| line.trip == trip.id));
-            tell_route(fields, line, &mut views.operator);
+            // The way is another, or none any more; where nothing became of it, it is the one that was told.
+            let is_way_told = route.as_ref().is_some_and(|change| {
+                let own = change.as_ref().filter(|way| way.drawn.trip == trip.id);
+                tell_way(fields, own.map(Rc::clone), &mut views.operator)
+            });
             // What was refused nobody holds: the next position is told whatever it is.
             if publish(&views.operator.publisher, fields, fence, counters) && due {
                 views.operator.tell(marker);
             }
-            let mut seen = due.then_some(marker).flatten().copied();
-            if !visible || news.is_for_operators() || (!due && !views.customer.is_shown()) {
-                common(fields, &news, tracker, &trip, phase, eta);
-                // The phase in which the courier comes into view brings the position along, wherever it was told first.
-                let marker = tracker.marker().filter(|_| visible);
-                match &marker {
-                    Some(marker) if due || !views.customer.is_shown() => {
-                        fields.set(field::POSITION, |out| write_position(out, marker));
-                    }
-                    None if views.customer.is_shown() => {
-                        fields.set_null(field::POSITION);
-                        views.customer.tell(None);
-                    }
-                    _ => {}
+            let way = customer.way(views.operator.way());
+            let same_bytes = customer.is_like_operator()
+                && !news.is_for_operators()
+                && (due || views.customer.is_exact())
+                && match is_way_told {
+                    true => !views.operator.has_other_way(way.as_ref()),
+                    false => !views.customer.has_other_way(way.as_ref()),
+                };
+            let mut told = Told::Nothing;
+            if same_bytes {
+                if due && let Some(marker) = marker {
+                    told = Told::Exactly(*marker);
                 }
-                seen = marker.filter(|_| due || !views.customer.is_shown());
-                // Whoever may not see the courier may not see where it is going.
-                tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer);
-            } else if let Some(line) = line {
-                views.customer.route(line.map(|(_, line)| Rc::clone(line)));
+                if is_way_told {
+                    views.customer.route(way);
+                }
+            } else {
+                common(fields, &news, tracker, &trip, phase, eta, customer.sees);
+                customer.reveal(fields, &trip, eta.is_some(), phase);
+                told = customer.position(fields, &views.customer, due);
+                tell_way(fields, way, &mut views.customer);
             }
-            if publish(&views.customer.publisher, fields, fence, counters) && seen.is_some() {
-                views.customer.tell(seen.as_ref());
+            if publish(&views.customer.publisher, fields, fence, counters) {
+                told.note(&mut views.customer);
             }
         }
         fields.clear();
@@ -146,7 +149,7 @@ impl State {
     }
 
     /// What became of the way to the next stop; nothing is drawn unless somebody looks at one of the driver's trips.
-    fn route_news(&mut self, driver: DriverId) -> Option<Option<(RouteLine, Rc<Line>)>> {
+    fn route_news(&mut self, driver: DriverId) -> Option<Option<Rc<Way>>> {
         let house = std::sync::Arc::clone(&self.house);
         let tracked = self.drivers.get_mut(&driver)?;
         let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest());
@@ -156,42 +159,47 @@ impl State {
         let knowledge = house.atlas.knowledge();
         match tracked.tracker.route_change(&house.world(&self.fences, &knowledge, &self.room)) {
             RouteChange::Same => None,
-            RouteChange::Drawn(line) => {
-                let published = Rc::new(Line::of(&line.points));
-                Some(Some((line, published)))
-            }
+            RouteChange::Drawn(line) => Some(Some(Way::new(line))),
             RouteChange::Gone => Some(None),
         }
     }
 
     /// Tells the whole of what a tracker knows, as after a restart: the topics were made anew.
     pub fn tell_everything(&mut self, driver: DriverId) {
+        let house = std::sync::Arc::clone(&self.house);
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters) = (&mut self.fields, &mut self.counters);
         let marker = tracker.marker();
         let news = News { silent: Some(tracker.silent_since()), phone: true, suspect: true, ..News::default() };
-        let position = |fields: &mut Fields, visible: bool| match marker.filter(|_| visible) {
-            Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
+        let whole = |fields: &mut Fields| match &marker {
+            Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, marker))),
             None => drop(fields.set_null(field::POSITION)),
         };
         for trip in tracker.trips() {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
-            let visible = is_visible(trip.phase);
-            for (view, is_operator) in [(&mut views.operator, true), (&mut views.customer, false)] {
-                common(fields, &news, tracker, &trip, true, Some(trip.eta));
-                position(fields, is_operator || visible);
-                if is_operator {
-                    whole_phone(fields, &news, tracker);
-                }
-                if publish(&view.publisher, fields, fence, counters) {
-                    view.tell(marker.as_ref().filter(|_| is_operator || visible));
-                }
+            common(fields, &news, tracker, &trip, true, Some(trip.eta), Sees::ALL);
+            whole(fields);
+            whole_phone(fields, &news, tracker);
+            if publish(&views.operator.publisher, fields, fence, counters) {
+                views.operator.tell(marker.as_ref());
+            }
+            let customer = Customer::of(&house.config.visibility, tracker, &trip, views);
+            common(fields, &news, tracker, &trip, true, Some(trip.eta), customer.sees);
+            // As if nothing had been told yet: the topic may be new.
+            views.customer.tell(None);
+            let mut told = customer.position(fields, &views.customer, true);
+            if matches!(told, Told::Nothing) {
+                fields.set_null(field::POSITION);
+                told = Told::Gone;
+            }
+            if publish(&views.customer.publisher, fields, fence, counters) {
+                told.note(&mut views.customer);
             }
         }
         fields.clear();
-        position(fields, true);
+        whole(fields);
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
         publish(&view.publisher, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
@@ -229,17 +237,12 @@ impl State {
             let views = tracked.views.iter().find(|views| views.trip == trip);
             views.map_or(Watch::Nobody, |views| match (views.operator.interest(), views.customer.interest()) {
                 (true, _) => Watch::Closely,
-                (false, true) if is_visible(phase) => Watch::Closely,
+                (false, true) if is_exact(phase) => Watch::Closely,
                 (false, true) => Watch::Coarsely,
                 (false, false) => Watch::Nobody,
             })
         })
     }
-}
-
-/// A customer sees the courier from the pick-up on.
-fn is_visible(phase: Phase) -> bool {
-    matches!(phase, Phase::ToDropoff | Phase::Arriving | Phase::Arrived)
 }
 
 fn told_phase(effect: &Effect, trip: &TripView<'_>) -> bool {
@@ -253,7 +256,7 @@ fn told_eta<'a>(effect: &'a Effect, trip: &TripView<'_>) -> Option<Option<&'a Et
     }
 }
 
-/// What both views have in common; begins the fields anew.
+/// What both views have in common, as far as it is seen; begins the fields anew.
 fn common(
     fields: &mut Fields,
     news: &News,
@@ -261,14 +264,18 @@ fn common(
     trip: &TripView<'_>,
     phase: bool,
     eta: Option<Option<&Eta>>,
+    sees: Sees,
 ) {
     fields.clear();
     if phase {
         fields.set(field::PHASE, |out| write_string(out, trip.phase.code()));
         fields.set(field::PHASE_SINCE_MS, |out| write_i64(out, trip.phase_since.0));
+    }
+    if phase && sees.stops_left {
         fields.set(field::STOPS_LEFT, |out| write_u64(out, u64::from(trip.stops_left)));
     }
     match eta {
+        Some(Some(_)) if !sees.eta => {}
         Some(Some(eta)) => drop(fields.set(field::ETA, |out| write_eta(out, eta))),
         Some(None) => drop(fields.set_null(field::ETA)),
         None => {}
@@ -287,16 +294,6 @@ fn whole_phone(fields: &mut Fields, news: &News, tracker: &Tracker) {
     if news.suspect {
         phone::suspect(fields, tracker);
     }
-}
-
-/// Tells a new route, or takes back one that no longer leads anywhere; `None`: nothing changed.
-fn tell_route(fields: &mut Fields, line: Option<Option<&(RouteLine, Rc<Line>)>>, view: &mut View) {
-    match line {
-        Some(Some((line, _))) => drop(fields.set(field::ROUTE, |out| write_route(out, line))),
-        Some(None) if view.is_routed() => drop(fields.set_null(field::ROUTE)),
-        _ => return,
-    }
-    view.route(line.flatten().map(|(_, line)| Rc::clone(line)));
 }
 
 fn silence(fields: &mut Fields, news: &News) {
