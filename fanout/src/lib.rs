@@ -40,6 +40,8 @@ pub struct FanoutConfig {
     pub slow_timeout: Duration,
     /// Most topics on one WebSocket.
     pub topics_per_connection: usize,
+    /// Most `area:` topics among them: the cells of a screen, and those it has just left.
+    pub areas_per_connection: usize,
     /// Most topics of one SSE stream or poll.
     pub topics_per_url: usize,
     /// Most events waiting between the bus and one shard; beyond it topics are conflated.
@@ -57,6 +59,7 @@ impl Default for FanoutConfig {
             auth_timeout: Duration::from_secs(5),
             slow_timeout: Duration::from_secs(30),
             topics_per_connection: 100,
+            areas_per_connection: 96,
             topics_per_url: 8,
             shard_queue: 65_536,
             drain_spread: Duration::from_secs(10),

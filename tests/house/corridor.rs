@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
 use wayfare_wire::codec::Codec;
 
 use crate::drive::App;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
-
 use wayfare_wire::codec::Codec;
 
 use crate::drive::{App, Outbox};

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
-
 use wayfare_wire::WATCH_PROTO_V1;
 use wayfare_wire::codec::Codec;
 

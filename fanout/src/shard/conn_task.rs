@@ -276,6 +276,7 @@ impl State {
             version: 1,
             heartbeat_ms: self.house.config.heartbeat.as_millis() as u32,
             max_topics: self.house.config.topics_per_connection as u32,
+            max_areas: self.house.config.areas_per_connection as u32,
             expires_at_ms: claims.connection_ends_ms(),
         };
         self.say(id.place, &message);

@@ -67,6 +67,15 @@ impl State {
                 let message = format!("{} topics are watched on this connection, the limit is {most}", count);
                 return Err(ErrorBody::new(ErrorCode::TooMany, message));
             }
+            let most = self.house.config.areas_per_connection;
+            let is_area = |topic: &Topic| matches!(topic, Topic::Area(_));
+            if is_area(&topic) {
+                let watched = conn.subs.iter().flatten().filter(|sub| is_area(&self.topics[sub.topic].topic)).count();
+                if watched >= most {
+                    let message = format!("{watched} areas are watched on this connection, the limit is {most}");
+                    return Err(ErrorBody::new(ErrorCode::TooMany, message));
+                }
+            }
         }
         self.attach(id.place, topic, None, start, interval_ms);
         Ok(())

@@ -15,7 +15,7 @@ export interface WayfareError {
 
 /** Messages from the server on a WebSocket, and events of an SSE stream. */
 export type ServerMessage =
-  | { type: 'welcome'; version: number; heartbeat_ms: number; max_topics: number; expires_at_ms: number }
+  | { type: 'welcome'; version: number; heartbeat_ms: number; max_topics: number; max_areas?: number; expires_at_ms: number }
   | { type: 'subscribed'; topic: string; alias: number; cursor: string }
   | { type: 'snapshot'; alias: number; cursor: string; state: JsonObject }
   | { type: 'delta'; alias: number; seq: number; patch: JsonObject }

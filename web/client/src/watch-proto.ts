@@ -76,7 +76,7 @@ const object = (reader: ProtoReader): JsonObject => readObject(reader.message(),
 
 /** By number in `Frame`: the type, what is there even if it is not told, and the members by number. */
 const FRAMES: Record<number, [type: ServerMessage['type'], defaults: Members, fields: Record<number, Field>]> = {
-  1: ['welcome', { version: 0, heartbeat_ms: 0, max_topics: 0, expires_at_ms: 0 }, { 1: ['version', number], 2: ['heartbeat_ms', number], 3: ['max_topics', number], 4: ['expires_at_ms', (reader) => reader.int64()] }],
+  1: ['welcome', { version: 0, heartbeat_ms: 0, max_topics: 0, max_areas: 0, expires_at_ms: 0 }, { 1: ['version', number], 2: ['heartbeat_ms', number], 3: ['max_topics', number], 4: ['expires_at_ms', (reader) => reader.int64()], 5: ['max_areas', number] }],
   2: ['subscribed', { topic: '', alias: 0, cursor: '0.0' }, { 1: ['topic', text], 2: ['alias', number], 3: ['cursor', cursor] }],
   3: ['snapshot', { alias: 0, cursor: '0.0', state: {} }, { 1: ['alias', number], 2: ['cursor', cursor], 3: ['state', object] }],
   4: ['delta', { alias: 0, seq: 0, patch: {} }, { 1: ['alias', number], 2: ['seq', number], 3: ['patch', object] }],

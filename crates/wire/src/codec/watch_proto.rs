@@ -79,11 +79,12 @@ pub(super) fn message(out: &mut Vec<u8>, message: &ToWatcher) {
     // Only what the house itself makes comes through here, and its cursors read.
     let at = |cursor: &str| cursor.parse().unwrap_or_default();
     match message {
-        ToWatcher::Welcome { version, heartbeat_ms, max_topics, expires_at_ms } => frame(out, 1, |out| {
+        ToWatcher::Welcome { version, heartbeat_ms, max_topics, max_areas, expires_at_ms } => frame(out, 1, |out| {
             number(out, 1, (*version).into());
             number(out, 2, (*heartbeat_ms).into());
             number(out, 3, (*max_topics).into());
             number(out, 4, *expires_at_ms as u64);
+            number(out, 5, (*max_areas).into());
         }),
         ToWatcher::Subscribed { topic, alias, cursor } => subscribed(out, topic, *alias, at(cursor)),
         ToWatcher::Snapshot { alias, cursor, state } => snapshot(out, *alias, at(cursor), inside(&state.to_string())),

@@ -54,6 +54,9 @@ pub enum ToWatcher {
         heartbeat_ms: u32,
         /// Most topics on one connection.
         max_topics: u32,
+        /// Most `area:` topics among them: what a screen of a map may cost. 0: not told, by an older server.
+        #[serde(default)]
+        max_areas: u32,
         /// The connection ends then unless the token is renewed, Unix milliseconds.
         expires_at_ms: i64,
     },

@@ -116,6 +116,8 @@ struct Welcome {
     max_topics: u32,
     #[prost(int64, tag = "4")]
     expires_at_ms: i64,
+    #[prost(uint32, tag = "5")]
+    max_areas: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -349,8 +351,8 @@ impl WatchReader {
             cursor::Cursor { epoch, seq }.to_string()
         };
         Ok(match frame {
-            One::Welcome(Welcome { version, heartbeat_ms, max_topics, expires_at_ms }) => {
-                ToWatcher::Welcome { version, heartbeat_ms, max_topics, expires_at_ms }
+            One::Welcome(Welcome { version, heartbeat_ms, max_topics, max_areas, expires_at_ms }) => {
+                ToWatcher::Welcome { version, heartbeat_ms, max_topics, max_areas, expires_at_ms }
             }
             One::Subscribed(Subscribed { topic, alias, cursor }) => {
                 self.0.insert(alias, Held { seq: cursor.unwrap_or_default().seq, position: None });

@@ -41,7 +41,13 @@ fn messages() -> Vec<ToWatcher> {
     let error = ErrorBody::new(ErrorCode::NotFound, "no such topic").topic("trip:x").field("topic");
     let cursor = || "1763686800000.41".to_owned();
     vec![
-        ToWatcher::Welcome { version: 1, heartbeat_ms: 20_000, max_topics: 100, expires_at_ms: 1_763_686_800_000 },
+        ToWatcher::Welcome {
+            version: 1,
+            heartbeat_ms: 20_000,
+            max_topics: 100,
+            max_areas: 96,
+            expires_at_ms: 1_763_686_800_000,
+        },
         ToWatcher::Subscribed { topic: "trip:x".into(), alias: 0, cursor: "0.0".into() },
         ToWatcher::Subscribed { topic: "trip:x".into(), alias: 300, cursor: cursor() },
         ToWatcher::Snapshot { alias: 300, cursor: cursor(), state: state.clone() },
