@@ -8,6 +8,7 @@
 mod bus;
 mod cores;
 mod data;
+mod database;
 mod fanout;
 mod fix_log;
 mod gate;
@@ -35,6 +36,7 @@ use wayfare_net::tls::TlsFiles;
 pub use self::bus::Bus;
 pub use self::cores::CoresConfig;
 pub use self::data::Data;
+pub use self::database::Database;
 pub use self::fanout::Fanout;
 pub use self::fix_log::FixLog;
 pub use self::gate::GateKeys;
@@ -61,6 +63,7 @@ pub struct Config {
     pub quic: Quic,
     pub log: Log,
     pub bus: Bus,
+    pub database: Database,
     pub cores: CoresConfig,
     pub ingest: Ingest,
     pub prediction: Prediction,
@@ -81,6 +84,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("quic", quic::KEYS),
     ("log", log::KEYS),
     ("bus", bus::KEYS),
+    ("database", database::KEYS),
     ("cores", cores::KEYS),
     ("ingest", ingest::KEYS),
     ("prediction", prediction::KEYS),
@@ -93,7 +97,8 @@ const SECTIONS: &[(&str, &[Key])] = &[
 ];
 
 /// Variables that begin like ours and are no keys.
-const OTHER_VARIABLES: &[&str] = &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL"];
+const OTHER_VARIABLES: &[&str] =
+    &["WAYFARE_DATA", "WAYFARE_CONFIG", "WAYFARE_TOKEN", "WAYFARE_URL", crate::handover::SUCCEEDS];
 
 fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
     SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| (*section, key)))
@@ -157,6 +162,7 @@ impl Config {
         self.quic.address(&self.tls)?;
         self.log.check()?;
         self.bus.check()?;
+        self.database.check()?;
         self.ingest.check()?;
         self.trips.check()?;
         self.visibility.rules()?;
@@ -198,7 +204,7 @@ impl Config {
     pub fn api(&self) -> wayfare_api::ApiConfig {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         wayfare_api::ApiConfig {
-            database: self.data.dir.join("records.sqlite"),
+            database: self.database.place(&self.data),
             streets: some(&self.pages.streets).map(PathBuf::from),
             node: self.bus.node.clone(),
             basemap_style_url: some(&self.pages.basemap_style_url),
@@ -334,6 +340,9 @@ mod tests {
         check("[bus]\nurl = \"http://127.0.0.1\"", &[], "bus.url");
         check("[bus]\nurl = \"redis://10.0.0.1:6379\"", &[], "bus.url");
         check("[bus]\nnamespace = \"{x}\"", &[], "bus.namespace");
+        check("[database]\nurl = \"mysql://127.0.0.1/a\"", &[], "database.url");
+        check("[database]\nurl = \"postgres://u:p@10.0.0.1/a\"", &[], "sslmode");
+        check("[database]\nurl = \"postgres:///a\"", &[], "names no host");
         check("[pages]\nstreets = \"/nowhere.geojson\"", &[], "pages.streets");
         check("", &[("WAYFARE_HTTP_LISEN", "x")], "WAYFARE_HTTP_LISEN");
         check("", &[("WAYFARE_CORES_THREADS", "many")], "cores.threads");

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use wayfare_api::{KEYS_TOPIC, REVOKED_TOPIC};
 use wayfare_bus::{Bus, EventKind, Members};
 use wayfare_net::tokens::Verifier;
 
-/// Follows both topics until told to stop.
-pub async fn follow(bus: Bus, verifier: Arc<Verifier>, mut stopped: watch::Receiver<bool>) {
+/// Follows both topics until told to stop. Says `heard` once it knows the keys and what is revoked, as far as the bus does: no door may open before.
+pub async fn follow(bus: Bus, verifier: Arc<Verifier>, heard: oneshot::Sender<()>, mut stopped: watch::Receiver<bool>) {
+    let (mut heard, mut waits_for) = (Some(heard), [true; 2]);
     let mut subscriber = bus.topics.subscriber(1024);
     let topics = [KEYS_TOPIC, REVOKED_TOPIC];
     for (tag, topic) in topics.iter().enumerate() {
@@ -23,6 +24,11 @@ pub async fn follow(bus: Bus, verifier: Arc<Verifier>, mut stopped: watch::Recei
         for event in events.drain(..) {
             let is_keys = topics.get(event.tag as usize) == Some(&KEYS_TOPIC);
             let mut revoked = Members::default();
+            let known =
+                matches!(event.kind, EventKind::Snapshot(_)) || !is_keys && matches!(event.kind, EventKind::Absent);
+            if let (true, Some(waits)) = (known, waits_for.get_mut(event.tag as usize)) {
+                *waits = false;
+            }
             // Of the keys it counts who is left; of revocations only what is new.
             let members = if is_keys { &mut keys } else { &mut revoked };
             match event.kind {
@@ -43,6 +49,11 @@ pub async fn follow(bus: Bus, verifier: Arc<Verifier>, mut stopped: watch::Recei
                     tracing::error!(wrong, "some of the signing keys on the bus are no keys");
                 }
             }
+        }
+        if waits_for == [false; 2]
+            && let Some(heard) = heard.take()
+        {
+            let _ = heard.send(());
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod config;
 mod cross_origin;
+pub mod handover;
 mod health;
 mod keyring;
 mod pages;
@@ -13,13 +14,13 @@ mod roles;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use wayfare_api::{Api, FirstKey};
 use wayfare_atlas::Atlas;
@@ -31,6 +32,9 @@ use wayfare_net::gate::{self, Gate};
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::serve::{ServeLimits, serve};
 use wayfare_net::tokens::Verifier;
+
+use handover::{Before, Inherited};
+use tls::QuicDoor;
 
 pub use config::Config;
 pub use health::Recorder;
@@ -44,6 +48,9 @@ pub struct House {
     address: SocketAddr,
     secure: bool,
     quic: Option<QuicAddress>,
+    /// Of TCP and of UDP, for the process that takes the place of this one.
+    sockets: (std::net::TcpListener, Option<std::net::UdpSocket>),
+    late: Mutex<Option<(Before, Option<QuicDoor>)>>,
     bus: Bus,
     atlas: Arc<Atlas>,
     api: Option<Api>,
@@ -71,10 +78,10 @@ impl House {
     /// # Errors
     /// What cannot be opened, by name.
     pub async fn start(config: &Config, recorder: Recorder, extra: Router) -> anyhow::Result<(Self, Option<FirstKey>)> {
-        Self::start_as(Roles::All, config, recorder, extra).await
+        Self::start_as(Roles::All, config, recorder, extra, Inherited::default()).await
     }
 
-    /// The same with some of the roles.
+    /// The same with some of the roles, and perhaps in the place of another process, which goes as soon as this one is open.
     ///
     /// # Errors
     /// As [`Self::start`]; or a role alone has no Redis to meet the others on.
@@ -83,11 +90,17 @@ impl House {
         config: &Config,
         recorder: Recorder,
         extra: Router,
+        inherited: Inherited,
     ) -> anyhow::Result<(Self, Option<FirstKey>)> {
         roles.check(config)?;
         let listen = config.listen()?;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let address = listener.local_addr()?;
+        let listener = match inherited.http {
+            Some(listener) => listener,
+            None => std::net::TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?,
+        };
+        listener.set_nonblocking(true)?;
+        let (address, socket) = (listener.local_addr()?, listener.try_clone()?);
+        let listener = TcpListener::from_std(listener)?;
         let shown = tls::Shown::read(config)?;
         let gate = Gate::new(config.gate()?);
         let bus = match config.redis() {
@@ -98,7 +111,9 @@ impl House {
         let verifier = Arc::new(Verifier::new());
         let origins = AllowedOrigins::new(config.http.origins.iter().cloned())?;
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = vec![tokio::spawn(keyring::follow(bus.clone(), Arc::clone(&verifier), stopped.clone()))];
+        let (heard, keys_heard) = oneshot::channel();
+        let keys = keyring::follow(bus.clone(), Arc::clone(&verifier), heard, stopped.clone());
+        let mut tasks = vec![tokio::spawn(keys)];
 
         let maps = config.atlas()?;
         let atlas = tokio::task::spawn_blocking(move || Atlas::open(maps)).await?.context("roads.files")?;
@@ -112,6 +127,8 @@ impl House {
             (None, None)
         };
         roles.wait_for_records(&bus).await;
+        // Otherwise good tokens would be refused for ever, and revoked ones let in.
+        let _ = keys_heard.await;
         let cores = Cores::start(config.cores.threads as usize).context("cannot start the threads")?;
         let ingest = if roles.ingest() {
             let start = Ingest::start(
@@ -123,7 +140,7 @@ impl House {
                 Arc::clone(&gate),
                 &cores,
             );
-            Some(start.await?)
+            Some(start.await)
         } else {
             None
         };
@@ -138,15 +155,21 @@ impl House {
             )
         });
 
-        let door = if roles.ingest() { tls::QuicDoor::prepare(config, &shown)? } else { None };
-        let quic = match ingest.as_ref().zip(door) {
-            Some((ingest, tls::QuicDoor { socket, tls, config, fingerprint })) => {
-                let address = socket.local_addr()?;
-                ingest.listen_on_quic(socket, tls, config, &cores).await.context("quic.listen")?;
-                tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
-                Some(QuicAddress { address, fingerprint })
+        let door = if roles.ingest() { QuicDoor::prepare(config, &shown, inherited.quic)? } else { None };
+        let quic = match &door {
+            Some(door) => {
+                Some(QuicAddress { address: door.socket.local_addr()?, fingerprint: door.fingerprint.clone() })
             }
             None => None,
+        };
+        let sockets = (socket, door.as_ref().map(|door| door.socket.try_clone()).transpose()?);
+        // What only one process can have waits until the one before this is gone: packets of a UDP socket, and trackers.
+        let late = match inherited.before {
+            Some(before) => Some((before, door)),
+            None => {
+                take_drivers(ingest.as_ref(), door, &cores).await?;
+                None
+            }
         };
         let tls = shown.for_http()?;
         let secure = tls.is_some();
@@ -184,8 +207,32 @@ impl House {
             tasks.push(tokio::spawn(async move { Box::pin(relay.run(relay_stop)).await }));
         }
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
-        tracing::info!(%address, threads = cores.count(), "the house is open");
-        Ok((Self { address, secure, quic, bus, atlas, api, ingest, fanout, cores, audit, stop, tasks }, first_key))
+        tracing::info!(%address, threads = cores.count(), process = std::process::id(), "the house is open");
+        let late = Mutex::new(late);
+        let house =
+            Self { address, secure, quic, sockets, late, bus, atlas, api, ingest, fanout, cores, audit, stop, tasks };
+        Ok((house, first_key))
+    }
+
+    /// Tells the process before this one, if there is one, that it may go; when it has, takes what only one can have.
+    ///
+    /// # Errors
+    /// The QUIC socket or the fix log cannot be used.
+    pub async fn settle_in(&self) -> anyhow::Result<()> {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((before, door)) = late else { return Ok(()) };
+        before.gone().await;
+        tracing::info!("the process before this one is gone");
+        take_drivers(self.ingest.as_ref(), door, &self.cores).await
+    }
+
+    /// Its listening sockets, for the process that takes its place.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn sockets(&self) -> std::io::Result<(std::net::TcpListener, Option<std::net::UdpSocket>)> {
+        let (http, quic) = &self.sockets;
+        Ok((http.try_clone()?, quic.as_ref().map(std::net::UdpSocket::try_clone).transpose()?))
     }
 
     /// Where it listens.
@@ -231,6 +278,18 @@ impl House {
         let _ = tokio::task::spawn_blocking(move || drop(self.cores)).await;
         tracing::info!("the house is closed");
     }
+}
+
+/// Brings the trackers back, and opens the door of QUIC.
+async fn take_drivers(ingest: Option<&Arc<Ingest>>, door: Option<QuicDoor>, cores: &Cores) -> anyhow::Result<()> {
+    let Some(ingest) = ingest else { return Ok(()) };
+    ingest.bring_back().await?;
+    if let Some(QuicDoor { socket, tls, config, fingerprint }) = door {
+        let address = socket.local_addr()?;
+        ingest.listen_on_quic(socket, tls, config, cores).await.context("quic.listen")?;
+        tracing::info!(%address, fingerprint, "drivers are taken on QUIC");
+    }
+    Ok(())
 }
 
 /// Lets what is past its time go.

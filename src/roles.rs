@@ -45,10 +45,21 @@ impl Roles {
         Ok(())
     }
 
-    /// Trackers come back to plans that the records have told. Where these are elsewhere, it is waited for.
+    /// Whether two processes may do this at the same time, so that one can follow the other with its door open.
+    pub fn may_overlap(self, config: &Config) -> bool {
+        match self {
+            Self::All => false,
+            Self::Ingest | Self::Fanout => true,
+            // A file of SQLite is for one.
+            Self::Api => !config.database.url.is_empty(),
+        }
+    }
+
+    /// Trackers come back to plans that the records have told, and doors open to tokens whose keys they have told. Where they are elsewhere,
+    /// it is waited for.
     pub(crate) async fn wait_for_records(self, bus: &Bus) {
         let mut told = false;
-        while self == Self::Ingest && !bus.topics.is_ready(&["api"]) {
+        while !self.api() && !bus.topics.is_ready(&["api"]) {
             if !std::mem::replace(&mut told, true) {
                 tracing::info!("waiting until the records are told to the bus");
             }

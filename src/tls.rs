@@ -63,10 +63,13 @@ pub struct QuicDoor {
 }
 
 impl QuicDoor {
-    /// Binds the socket and takes the certificate, if QUIC is configured.
-    pub fn prepare(config: &Config, shown: &Shown) -> anyhow::Result<Option<Self>> {
+    /// Binds the socket, unless it was given, and takes the certificate, if QUIC is configured.
+    pub fn prepare(config: &Config, shown: &Shown, given: Option<UdpSocket>) -> anyhow::Result<Option<Self>> {
         let Some(listen) = config.quic_listen()? else { return Ok(None) };
-        let socket = UdpSocket::bind(listen).with_context(|| format!("cannot listen on {listen} (UDP)"))?;
+        let socket = match given {
+            Some(socket) => socket,
+            None => UdpSocket::bind(listen).with_context(|| format!("cannot listen on {listen} (UDP)"))?,
+        };
         let certificate = shown.for_quic(config)?;
         let fingerprint = certificate.fingerprint();
         let tls = tls::server_config(certificate, &[DRIVE_QUIC_V1.as_bytes()], &[&rustls::version::TLS13])?;

@@ -1,17 +1,38 @@
-//! The database: SQLite, in statements that PostgreSQL takes too (numbered parameters, `BIGINT`, `TEXT`, upserts).
+//! The database: a file of SQLite, or PostgreSQL. The same statements for both (numbered parameters, `BIGINT`, `TEXT`, upserts).
 //!
-//! A record is a JSON document with its version, and beside it the few columns that are searched by.
+//! A record is a JSON document with its version, and beside it the few columns that are searched by. Writes are one after the other, over all
+//! processes that share the database: whoever writes finds what the one before left, and nothing changes under it. On SQLite the file's
+//! write lock sees to that, on PostgreSQL a lock on a table that every write takes first; who reads waits for nobody.
 
-use std::path::Path;
+mod schema;
+#[cfg(test)]
+pub mod testing;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, Executor as _, Transaction};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabasePlace {
+    /// A file of SQLite, for one process; created if absent.
+    File(PathBuf),
+    /// A PostgreSQL (14 or newer), for any number of processes.
+    Server {
+        /// `postgres://user:password@host:port/database`, with the driver's parameters (`sslmode`, `sslrootcert`).
+        url: String,
+        /// Most connections of this process that read; two more write and relay.
+        readers_max: u32,
+    },
+}
 
 /// The database could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// What SQLite said.
+    /// What SQLite or PostgreSQL said.
     #[error("the database: {0}")]
     Sql(#[from] sqlx::Error),
     /// A stored document is not one of ours.
@@ -20,6 +41,9 @@ pub enum DatabaseError {
     /// The stored signing key is damaged.
     #[error(transparent)]
     Key(#[from] wayfare_net::tokens::InvalidKey),
+    /// `database.url` is none.
+    #[error("database.url is no address of a PostgreSQL: {0}")]
+    Address(String),
     /// The write-ahead log cannot be emptied while others read.
     #[error("the database is read all the time; its write-ahead log could not be emptied")]
     Read,
@@ -28,118 +52,178 @@ pub enum DatabaseError {
     Random,
 }
 
-/// A write under way.
-pub type Write = Transaction<'static, Sqlite>;
+impl DatabaseError {
+    /// Whether the database could not be reached, or said that it is going or full: the same may succeed later.
+    pub fn is_away(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        let away = |code: &str| ["08", "25P03", "53", "57P"].iter().any(|class| code.starts_with(class));
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            // Classes of PostgreSQL: connection, silent for too long, too little of something, going down.
+            sqlx::Error::Database(said) => said.code().is_some_and(|code| away(&code)),
+            _ => false,
+        }
+    }
+}
 
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS store (id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS driver (id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS trip (
-    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, live BIGINT NOT NULL, ended_ms BIGINT,
-    driver TEXT, store TEXT, customer TEXT NOT NULL, doc TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS trip_age ON trip (created_ms, id);
-CREATE INDEX IF NOT EXISTS trip_driver ON trip (driver, live);
-CREATE INDEX IF NOT EXISTS trip_store ON trip (store, created_ms);
-CREATE INDEX IF NOT EXISTS trip_customer ON trip (customer, created_ms);
-CREATE INDEX IF NOT EXISTS trip_live ON trip (live, ended_ms);
-CREATE TABLE IF NOT EXISTS fence (
-    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, doc TEXT NOT NULL, corners BIGINT NOT NULL DEFAULT 0,
-    south DOUBLE PRECISION NOT NULL DEFAULT 0, west DOUBLE PRECISION NOT NULL DEFAULT 0,
-    north DOUBLE PRECISION NOT NULL DEFAULT 0, east DOUBLE PRECISION NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS fence_place ON fence (created_ms, id, south, north, west, east);
-CREATE INDEX IF NOT EXISTS fence_corners ON fence (corners);
-CREATE TABLE IF NOT EXISTS signing_key (
-    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, signs_from_ms BIGINT NOT NULL, public_key TEXT NOT NULL, pkcs8 TEXT, withdrawn_ms BIGINT);
-CREATE TABLE IF NOT EXISTS token (
-    id TEXT PRIMARY KEY, role TEXT NOT NULL, sub TEXT NOT NULL, issued_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, revoked_s BIGINT);
-CREATE INDEX IF NOT EXISTS token_sub ON token (sub, expires_s);
-CREATE TABLE IF NOT EXISTS device_key (
-    id TEXT PRIMARY KEY, driver TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_ms BIGINT NOT NULL, version BIGINT NOT NULL,
-    revoked_ms BIGINT, doc TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS device_key_driver ON device_key (driver, created_ms);
-CREATE TABLE IF NOT EXISTS quarantine (id BIGINT PRIMARY KEY, driver TEXT NOT NULL, at_ms BIGINT NOT NULL, doc TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS quarantine_driver ON quarantine (driver, id);
-CREATE INDEX IF NOT EXISTS quarantine_age ON quarantine (at_ms);
-CREATE TABLE IF NOT EXISTS arrival (
-    trip TEXT NOT NULL, assignment BIGINT NOT NULL, arrived_ms BIGINT NOT NULL, doc TEXT NOT NULL, PRIMARY KEY (trip, assignment));
-CREATE INDEX IF NOT EXISTS arrival_age ON arrival (arrived_ms, trip);
-CREATE INDEX IF NOT EXISTS trip_driver_end ON trip (driver, ended_ms);
-CREATE TABLE IF NOT EXISTS assignment (
-    trip TEXT NOT NULL, assignment BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, until_ms BIGINT, PRIMARY KEY (trip, assignment));
-CREATE INDEX IF NOT EXISTS assignment_driver ON assignment (driver, until_ms);
-CREATE TABLE IF NOT EXISTS track_chunk (
-    trip TEXT NOT NULL, number BIGINT NOT NULL, driver TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL,
-    points BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (trip, number));
-CREATE INDEX IF NOT EXISTS track_chunk_age ON track_chunk (to_ms);
-CREATE TABLE IF NOT EXISTS erasure (
-    id TEXT PRIMARY KEY, created_ms BIGINT NOT NULL, state TEXT NOT NULL, subject TEXT, doc TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS erasure_age ON erasure (created_ms, id);
-CREATE INDEX IF NOT EXISTS erasure_state ON erasure (state);
-CREATE TABLE IF NOT EXISTS offer (trip TEXT PRIMARY KEY, driver TEXT NOT NULL, answer_by_ms BIGINT NOT NULL);
-CREATE INDEX IF NOT EXISTS offer_driver ON offer (driver);
-CREATE INDEX IF NOT EXISTS offer_end ON offer (answer_by_ms);
-CREATE TABLE IF NOT EXISTS outbox (
-    entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
-CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);
-";
+/// A write under way.
+pub type Write = Transaction<'static, Any>;
+
+/// A connection is waited for so long: longer than any write takes, and shorter than who asks waits.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// PostgreSQL ends a transaction whose process says nothing for this long, so that a frozen one does not stop all others.
+const SILENT_S: u32 = 15;
 
 /// One connection that writes, several that only read.
 pub struct Database {
-    write: SqlitePool,
-    read: SqlitePool,
+    server: bool,
+    write: AnyPool,
+    read: AnyPool,
+    /// Who relays: on PostgreSQL over all processes, by a connection of its own.
+    relay: Option<AnyPool>,
+    relays_here: Mutex<()>,
+}
+
+/// The right to relay, held by one at a time.
+pub struct Turn<'a> {
+    _here: MutexGuard<'a, ()>,
+    everywhere: Option<Write>,
+}
+
+impl Turn<'_> {
+    /// Says that it is still used; at least every few seconds.
+    pub async fn renew(&mut self) -> Result<(), DatabaseError> {
+        if let Some(lock) = &mut self.everywhere {
+            sqlx::query("SELECT 1").execute(&mut **lock).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Database {
-    /// Opens the file and brings its tables into being.
-    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            // What is taken out is overwritten where a page is written anyway: a private key that is gone is gone.
-            .pragma("secure_delete", "FAST");
-        let write = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::raw_sql(SCHEMA).execute(&write).await?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
-        Ok(Self { write, read })
+    /// Opens it and brings its tables into being.
+    pub async fn open(place: &DatabasePlace) -> Result<Self, DatabaseError> {
+        sqlx::any::install_default_drivers();
+        match place {
+            DatabasePlace::File(path) => Self::open_file(path).await,
+            DatabasePlace::Server { url, readers_max } => Self::open_server(url, *readers_max).await,
+        }
     }
 
-    /// Begins a write. It takes the write lock at once: a lock that is upgraded later may fail halfway.
+    async fn open_file(path: &Path) -> Result<Self, DatabaseError> {
+        let options = |mode: &str| -> Result<AnyConnectOptions, DatabaseError> {
+            // Percent signs and question marks of a path are its own.
+            let path = std::path::absolute(path).map_err(sqlx::Error::from)?;
+            let mut url = url::Url::parse("sqlite:///").expect("a URL");
+            url.set_path(&path.display().to_string());
+            url.set_query(Some(mode));
+            Ok(url.as_str().parse()?)
+        };
+        // What is taken out is overwritten where a page is written anyway: a private key that is gone is gone.
+        let write = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST;";
+        let write = pool(1, write).connect_with(options("mode=rwc")?).await?;
+        sqlx::raw_sql(schema::SCHEMA).execute(&write).await?;
+        let read = pool(4, "").connect_with(options("mode=ro")?).await?;
+        Ok(Self { server: false, write, read, relay: None, relays_here: Mutex::default() })
+    }
+
+    async fn open_server(url: &str, readers_max: u32) -> Result<Self, DatabaseError> {
+        let options: AnyConnectOptions = url.parse()?;
+        // That a table is there already is no news.
+        let quiet = "SET client_min_messages = warning";
+        let silent = format!("{quiet}; SET idle_in_transaction_session_timeout = '{SILENT_S}s'");
+        let write = pool(1, &silent).connect_with(options.clone()).await?;
+        let mut create = write.begin().await?;
+        // Two that start at once must not create one table twice.
+        create.execute("DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext('wayfare')); END $$").await?;
+        sqlx::raw_sql(schema::SCHEMA).execute(&mut *create).await?;
+        create.commit().await?;
+        let relay = pool(1, &silent).connect_with(options.clone()).await?;
+        let read = pool(readers_max, "SET default_transaction_read_only = on").connect_with(options).await?;
+        Ok(Self { server: true, write, read, relay: Some(relay), relays_here: Mutex::default() })
+    }
+
+    /// Begins a write, after all others.
     pub async fn write(&self) -> Result<Write, DatabaseError> {
+        if self.server {
+            let mut write = self.write.begin().await?;
+            write.execute("LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE").await?;
+            return Ok(write);
+        }
+        // A lock that is upgraded later may fail halfway.
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
     }
 
     /// For statements that only read.
-    pub fn read(&self) -> &SqlitePool {
+    pub fn read(&self) -> &AnyPool {
         &self.read
     }
 
-    /// Writes the file anew without what was deleted, and empties the write-ahead log: no byte of it is left. Others who write wait for it.
+    /// Waits for the turn to relay what is in the outbox, which nobody else does until it is dropped.
+    pub async fn turn(&self) -> Result<Turn<'_>, DatabaseError> {
+        let here = self.relays_here.lock().await;
+        let everywhere = match &self.relay {
+            None => None,
+            Some(relay) => {
+                let mut lock = relay.begin().await?;
+                // Whoever fills the outbox is not kept from it.
+                lock.execute("LOCK TABLE outbox IN SHARE UPDATE EXCLUSIVE MODE").await?;
+                Some(lock)
+            }
+        };
+        Ok(Turn { _here: here, everywhere })
+    }
+
+    /// Takes what was deleted out of the files. On SQLite the file is written anew and the write-ahead log emptied: no byte of it is left, and
+    /// others who write wait for it. On PostgreSQL the space is freed, and its bytes are overwritten when it is used again.
     pub async fn scrub(&self) -> Result<(), DatabaseError> {
         let mut write = self.write.acquire().await?;
         sqlx::raw_sql("VACUUM").execute(&mut *write).await?;
+        if self.server {
+            return Ok(());
+        }
         // Readers hold it back for as long as they read: whoever scrubs tries again.
         let busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *write).await?;
         if busy == 0 { Ok(()) } else { Err(DatabaseError::Read) }
     }
 
-    /// Whether it answers.
+    /// Whether it answers, within a second.
     pub async fn answers(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.read).await.is_ok()
+        let ask = sqlx::query("SELECT 1").execute(&self.read);
+        tokio::time::timeout(Duration::from_secs(1), ask).await.is_ok_and(|answer| answer.is_ok())
     }
 
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+        if let Some(relay) = &self.relay {
+            relay.close().await;
+        }
     }
+}
+
+/// At most so many connections, each of which hears `first` before anything else.
+fn pool(connections: u32, first: &str) -> AnyPoolOptions {
+    let first = first.to_owned();
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .acquire_slow_threshold(ACQUIRE)
+        .after_connect(move |connection, _| {
+            let first = first.clone();
+            Box::pin(async move { connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(first))).await.map(|_| ()) })
+        })
 }
 
 /// Reads a value of the `meta` table.
 pub async fn meta(db: &Database, name: &str) -> Result<Option<String>, DatabaseError> {
     Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(db.read()).await?)
+}
+
+/// The same inside a write.
+pub async fn meta_in(write: &mut Write, name: &str) -> Result<Option<String>, DatabaseError> {
+    Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(&mut **write).await?)
 }
 
 /// Sets a value of the `meta` table.
@@ -152,4 +236,18 @@ pub async fn set_meta(write: &mut Write, name: &str, value: &str) -> Result<(), 
     .execute(&mut **write)
     .await?;
     Ok(())
+}
+
+/// Moves the cursor of a log that records follow, in the transaction that folds what was read after `from`. False if another process has
+/// folded it meanwhile.
+pub async fn move_cursor(write: &mut Write, name: &str, from: Option<&str>, to: &str) -> Result<bool, DatabaseError> {
+    let statement = match from {
+        Some(_) => "UPDATE meta SET value = $2 WHERE name = $1 AND value = $3",
+        None => "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+    };
+    let mut query = sqlx::query(statement).bind(name).bind(to);
+    if let Some(from) = from {
+        query = query.bind(from);
+    }
+    Ok(query.execute(&mut **write).await?.rows_affected() == 1)
 }

@@ -26,6 +26,9 @@ const SETTLES: Duration = Duration::from_secs(3);
 /// After something failed, the next try comes after this time.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// What was asked for at another process is found within this time.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// A driver's lease is held for so long that nothing of it can still wait for the disk, milliseconds.
 const LEASE_MS: i64 = 86_400_000;
 
@@ -41,10 +44,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
     loop {
         let work = async {
+            // A process that does not lead looks again soon whether it does.
+            if !house.leads() {
+                return tokio::time::sleep(RETRY).await;
+            }
             match erase_next(house).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    let _ = tokio::time::timeout(Duration::from_secs(60), house.erasures.notified()).await;
+                    let _ = tokio::time::timeout(LOOK, house.erasures.notified()).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an erasure did not come to its end; trying again");

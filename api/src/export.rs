@@ -86,22 +86,8 @@ async fn write(house: &House, driver: &Driver, out: &mut Out) -> Result<(), Fail
     parts(house, &id, out).await?;
     answers(house, driver.id, out).await?;
     tracks(house, &id, out).await?;
-    documents(
-        house,
-        "quarantine",
-        "SELECT id, doc FROM quarantine WHERE driver = $1 AND id > $2 ORDER BY id LIMIT $3",
-        &id,
-        out,
-    )
-    .await?;
-    documents(
-        house,
-        "arrival",
-        "SELECT rowid AS id, doc FROM arrival WHERE doc LIKE '%' || $1 || '%' AND rowid > $2 ORDER BY rowid LIMIT $3",
-        &id,
-        out,
-    )
-    .await?;
+    quarantined(house, &id, out).await?;
+    arrivals(house, &id, out).await?;
     fixes(house, driver.id, out).await?;
     fence_events(house, &id, out).await?;
     let lines = out.lines;
@@ -166,18 +152,17 @@ async fn parts(house: &House, driver: &str, out: &mut Out) -> Result<(), Failure
 /// What the driver was offered and answered, also of trips that went to somebody else, and what it said of trips by hand. Of each trip the last
 /// offer is held.
 async fn answers(house: &House, driver: ids::Driver, out: &mut Out) -> Result<(), Failure> {
-    let (id, mut after) = (driver.to_string(), i64::MIN);
+    let (id, mut after) = (driver.to_string(), String::new());
     loop {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT rowid AS id, doc FROM trip WHERE doc LIKE '%' || $1 || '%' AND rowid > $2 ORDER BY rowid LIMIT $3",
-        )
-        .bind(&id)
-        .bind(after)
-        .bind(PAGE)
-        .fetch_all(house.db.read())
-        .await?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT id, doc FROM trip WHERE doc LIKE '%' || $1 || '%' AND id > $2 ORDER BY id LIMIT $3")
+                .bind(&id)
+                .bind(&after)
+                .bind(PAGE)
+                .fetch_all(house.db.read())
+                .await?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
-        after = *last;
+        after.clone_from(last);
         for (_, doc) in &rows {
             let trip: Trip = serde_json::from_str(doc)?;
             let places = || json!({ "pickup": trip.pickup, "dropoff": trip.dropoff });
@@ -192,12 +177,12 @@ async fn answers(house: &House, driver: ids::Driver, out: &mut Out) -> Result<()
 }
 
 async fn tracks(house: &House, driver: &str, out: &mut Out) -> Result<(), Failure> {
-    let mut after = 0_i64;
+    let mut after = (String::new(), i64::MIN);
     loop {
-        let rows = track::chunks_of_driver(&house.db, driver, after, PAGE).await?;
-        let Some((last, ..)) = rows.last() else { return Ok(()) };
-        after = *last;
-        for (_, trip, points) in &rows {
+        let rows = track::chunks_of_driver(&house.db, driver, (&after.0, after.1), PAGE).await?;
+        let Some((trip, number, _)) = rows.last() else { return Ok(()) };
+        after = (trip.clone(), *number);
+        for (trip, _, points) in &rows {
             for points in points.chunks(POINTS) {
                 let points: Vec<Value> = points.iter().map(point).collect();
                 out.line("track", json!({ "trip": trip, "points": points })).await?;
@@ -213,22 +198,43 @@ fn point(point: &Point) -> Value {
     })
 }
 
-/// Rows that are documents already, by a number that grows.
-async fn documents(
-    house: &House,
-    class: &str,
-    statement: &'static str,
-    driver: &str,
-    out: &mut Out,
-) -> Result<(), Failure> {
+/// What was not kept of the driver's phones.
+async fn quarantined(house: &House, driver: &str, out: &mut Out) -> Result<(), Failure> {
     let mut after = i64::MIN;
     loop {
         let rows: Vec<(i64, String)> =
-            sqlx::query_as(statement).bind(driver).bind(after).bind(PAGE).fetch_all(house.db.read()).await?;
+            sqlx::query_as("SELECT id, doc FROM quarantine WHERE driver = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(driver)
+                .bind(after)
+                .bind(PAGE)
+                .fetch_all(house.db.read())
+                .await?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         after = *last;
         for (_, doc) in &rows {
-            out.line(class, serde_json::from_str(doc)?).await?;
+            out.line("quarantine", serde_json::from_str(doc)?).await?;
+        }
+    }
+}
+
+/// How well the driver's arrivals were foreseen.
+async fn arrivals(house: &House, driver: &str, out: &mut Out) -> Result<(), Failure> {
+    let mut after = (String::new(), i64::MIN);
+    loop {
+        let rows: Vec<(String, i64, String)> = sqlx::query_as(
+            "SELECT trip, assignment, doc FROM arrival WHERE doc LIKE '%' || $1 || '%' AND (trip, assignment) > ($2, $3)
+             ORDER BY trip, assignment LIMIT $4",
+        )
+        .bind(driver)
+        .bind(&after.0)
+        .bind(after.1)
+        .bind(PAGE)
+        .fetch_all(house.db.read())
+        .await?;
+        let Some((trip, assignment, _)) = rows.last() else { return Ok(()) };
+        after = (trip.clone(), *assignment);
+        for (.., doc) in &rows {
+            out.line("arrival", serde_json::from_str(doc)?).await?;
         }
     }
 }

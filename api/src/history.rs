@@ -12,7 +12,7 @@ use wayfare_wire::kept::{self, KeptFix};
 use wayfare_wire::{Cursor, ids};
 
 use crate::House;
-use crate::db::{self, Database, DatabaseError};
+use crate::db;
 use crate::records::track::{self, Point};
 use crate::records::{assignment, trip};
 
@@ -25,6 +25,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Folds until told to stop.
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
     loop {
+        if !house.leads() {
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => continue,
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
         let (mut more, began) = (false, Instant::now());
         for partition in 0..house.bus.fixes.partitions() {
             match step(house, partition).await {
@@ -52,15 +58,13 @@ fn cursor_key(partition: u32) -> String {
     format!("fixes_cursor.{partition}")
 }
 
-async fn cursor(db: &Database, partition: u32) -> Result<Option<Cursor>, DatabaseError> {
-    Ok(db::meta(db, &cursor_key(partition)).await?.and_then(|text| text.parse().ok()))
-}
-
 /// Folds one batch; true if there is more.
 async fn step(house: &House, partition: u32) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let fixes = &house.bus.fixes;
     let generation = fixes.generation();
-    let after = match cursor(&house.db, partition).await? {
+    let key = cursor_key(partition);
+    let from = db::meta(&house.db, &key).await?;
+    let after = match from.as_ref().and_then(|text| text.parse::<Cursor>().ok()) {
         Some(cursor) if cursor.epoch == generation => cursor.seq,
         Some(_) => {
             tracing::warn!(
@@ -73,6 +77,11 @@ async fn step(house: &House, partition: u32) -> Result<bool, Box<dyn std::error:
     let page = fixes.read(partition, after, BATCH).await?;
     if !page.records.is_empty() {
         let mut write = house.db.write().await?;
+        let next = Cursor { epoch: generation, seq: page.next }.to_string();
+        if !db::move_cursor(&mut write, &key, from.as_deref(), &next).await? {
+            // Another process has folded them.
+            return Ok(true);
+        }
         for (driver, points) in by_driver(&page.records) {
             let driver = ids::Driver(driver).to_string();
             let oldest_ms = points.iter().map(|fix| fix.at.0).min().unwrap_or(0);
@@ -87,8 +96,6 @@ async fn step(house: &House, partition: u32) -> Result<bool, Box<dyn std::error:
                 }
             }
         }
-        let cursor = Cursor { epoch: generation, seq: page.next };
-        db::set_meta(&mut write, &cursor_key(partition), &cursor.to_string()).await?;
         write.commit().await?;
     }
     fixes.folded(partition, Folded { generation, number: page.next });

@@ -99,6 +99,10 @@ pub fn check_position(field: &str, lat: f64, lon: f64) -> Result<(), Refusal> {
 
 impl From<DatabaseError> for ErrorBody {
     fn from(error: DatabaseError) -> Self {
+        if error.is_away() {
+            tracing::warn!(%error, "a request failed; whoever asked is told to try again");
+            return Self::new(ErrorCode::NotReady, "the records cannot be reached just now").after_ms(1000);
+        }
         tracing::error!(%error, "a request failed");
         Self::new(ErrorCode::Internal, "a fault of the house; it is in the log").after_ms(1000)
     }

@@ -42,10 +42,11 @@ pub struct Ticket {
 /// The first service key, if this is the first start.
 pub async fn first_key(house: &House) -> Result<Option<FirstKey>, DatabaseError> {
     const NAME: &str = "first_key";
-    if db::meta(&house.db, NAME).await?.is_some() {
+    let mut write = house.db.write().await?;
+    // Two that start at once on an empty database make one key.
+    if db::meta_in(&mut write, NAME).await?.is_some() {
         return Ok(None);
     }
-    let mut write = house.db.write().await?;
     let issued = token(&house.signing, &mut write, Role::Service, "first".into(), FIRST_KEY_S).await?;
     db::set_meta(&mut write, NAME, &issued.id).await?;
     write.commit().await?;

@@ -8,10 +8,12 @@ mod db;
 mod erasure;
 mod export;
 mod fold;
+mod follow;
 mod history;
 mod ids;
 mod input;
 mod issue;
+mod lead;
 mod nearby;
 mod openapi;
 mod outbox;
@@ -39,7 +41,7 @@ use wayfare_net::tokens::Verifier;
 
 use relay::News;
 
-pub use db::DatabaseError;
+pub use db::{DatabaseError, DatabasePlace};
 pub use issue::{FirstKey, issue_service_key};
 pub use openapi::document as openapi_document;
 pub use permissions::{TABLE as PERMISSIONS, allowed};
@@ -55,8 +57,8 @@ pub const REVOKED_TOPIC: &str = "revoked";
 /// Where records are kept and what is told about them.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// The SQLite file; created if absent.
-    pub database: PathBuf,
+    /// Where the records are.
+    pub database: DatabasePlace,
     /// Streets as GeoJSON, served to pages; a page without has no background.
     pub streets: Option<PathBuf>,
     /// Name of this process among those on one bus.
@@ -89,6 +91,8 @@ pub(crate) struct House {
     pub atlas: Arc<Atlas>,
     /// Where all drivers are.
     pub town: nearby::Town,
+    /// Whether this process does what one of them has to.
+    pub lead: lead::Lead,
     /// Something is to be erased.
     pub erasures: tokio::sync::Notify,
     /// Tries at what is not there, per bearer.
@@ -128,8 +132,9 @@ impl Api {
         let misses = std::sync::Mutex::new(Buckets::new(MISSES, SUBJECTS_MAX));
         let (news, town) = (News::default(), nearby::Town::default());
         let erasures = tokio::sync::Notify::new();
+        let lead = lead::Lead::default();
         let house =
-            Arc::new(House { config, db, bus, verifier, signing, origins, news, atlas, town, erasures, misses });
+            Arc::new(House { config, db, bus, verifier, signing, origins, news, atlas, town, lead, erasures, misses });
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;
@@ -141,14 +146,19 @@ impl Api {
     pub async fn run(&self, stop: watch::Receiver<bool>) {
         let House { bus, town, .. } = &*self.house;
         let following = nearby::run(bus, town, stop.clone());
-        let (aside, remembering) =
-            (quarantine::run(&self.house, stop.clone()), history::run(&self.house, stop.clone()));
+        let leading = lead::run(&self.house, stop.clone());
+        let aside = follow::run::<quarantine::SetAside>(&self.house, stop.clone());
+        let remembering = history::run(&self.house, stop.clone());
         let forgetting = retention::run(&self.house, stop.clone());
         let erasing = erasure::run(&self.house, stop.clone());
-        let (hearing, asking) = (reports::run(&self.house, stop.clone()), reports::expire(&self.house, stop.clone()));
+        let hearing = follow::run::<reports::Reports>(&self.house, stop.clone());
+        let asking = reports::expire(&self.house, stop.clone());
         let again = relay::rebuild_after_losses(&self.house, stop.clone());
-        let (telling, folding) = (relay::run(&self.house, stop.clone()), fold::run(&self.house, stop));
-        tokio::join!(telling, again, folding, following, remembering, aside, erasing, forgetting, hearing, asking);
+        let telling = relay::run(&self.house, stop.clone());
+        let folding = follow::run::<fold::Phases>(&self.house, stop);
+        let (telling, folding) =
+            (async { tokio::join!(leading, telling, again) }, async { tokio::join!(folding, hearing, aside) });
+        tokio::join!(telling, folding, following, remembering, erasing, forgetting, asking);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

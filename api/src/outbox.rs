@@ -96,7 +96,11 @@ pub struct Row {
 
 /// Writes a row.
 pub async fn put(write: &mut Write, entity: &str, number: u64, event: &Event) -> Result<(), DatabaseError> {
-    sqlx::query("INSERT INTO outbox (entity, number, created_ms, payload) VALUES ($1, $2, $3, $4)")
+    // In the order in which they were written, whatever the clocks of several processes say.
+    let statement = "INSERT INTO outbox (entity, number, created_ms, payload)
+         SELECT $1, $2, CASE WHEN newest.ms > $3 THEN newest.ms ELSE $3 END, $4
+         FROM (SELECT COALESCE(MAX(created_ms), 0) AS ms FROM outbox) AS newest";
+    sqlx::query(statement)
         .bind(entity)
         .bind(number as i64)
         .bind(wayfare_bus::now_ms())

@@ -11,7 +11,7 @@ use wayfare_wire::fence::FenceDoc;
 use wayfare_wire::topic::fence_set_of;
 use wayfare_wire::{Topic, ids};
 
-use crate::db::DatabaseError;
+use crate::db::{DatabaseError, Turn};
 use crate::outbox::{self, Cause, Event, Row};
 use crate::project::{self, View};
 use crate::records::device_key;
@@ -22,10 +22,6 @@ use crate::{House, KEYS_TOPIC, REVOKED_TOPIC, signing};
 
 /// Rows sent at once.
 const BATCH: i64 = 200;
-
-/// Only one relay sends at a time.
-const LEASE: &str = "outbox";
-const LEASE_MS: i64 = 15_000;
 
 /// A caller waits at most this long to hear that its change was told; it is told in any case.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -63,24 +59,22 @@ impl News {
 
 /// Sends the outbox until told to stop; what is left is sent after the next start.
 pub async fn run(house: &House, mut stop: watch::Receiver<bool>) {
-    // The same after a fall: what a dead process held is its successor's at once.
-    let holder = format!("api-{}", house.config.node);
     loop {
         let written = house.news.written.load(Ordering::SeqCst);
-        let sent = match house.bus.leases.acquire(LEASE, &holder, LEASE_MS).await {
-            Ok(_) => send_batch(house, written).await,
-            Err(_) => Ok(0),
-        };
-        match sent {
+        match send_batch(house, written).await {
             Ok(count) if count == BATCH as usize => continue,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the outbox could not be sent; trying again"),
         }
         tokio::select! {
             () = house.news.wake.notified() => {}
-            // Also renews the lease, and finds what a crashed relay left.
+            // Also finds what a crashed relay left, and what the command line wrote.
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             _ = stop.wait_for(|stop| *stop) => break,
+        }
+        // Another process may have made a key, which will sign here too.
+        if let Err(error) = house.signing.reload(&house.db).await {
+            tracing::warn!(%error, "the signing keys could not be read again; trying again");
         }
     }
     if let Err(error) = send_batch(house, u64::MAX).await {
@@ -96,6 +90,12 @@ pub async fn send_left_over(house: &House) -> Result<(), DatabaseError> {
 
 /// Sends the oldest rows, then says that everything `written` before is told, if it is.
 async fn send_batch(house: &House, written: u64) -> Result<usize, DatabaseError> {
+    // A look first: most rounds find nothing, and need no turn for it.
+    if outbox::oldest(&house.db, 1).await?.is_empty() {
+        house.news.told.send_replace(written);
+        return Ok(0);
+    }
+    let _turn = house.db.turn().await?;
     let rows = outbox::oldest(&house.db, BATCH).await?;
     let mut done = 0;
     for row in &rows {
@@ -144,16 +144,21 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
 
 /// Tells the bus, as if for the first time, all that lives and what has ended lately. Before this, absent topics prove nothing.
 pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
+    // Nobody relays meanwhile: what is read here may be older than what the relay tells.
+    let mut turn = house.db.turn().await?;
     tell_keys(house).await?;
     for (name, before_s) in revocations(house).await? {
         tell_revoked(house, &name, before_s).await;
     }
-    tell_fences(house).await?;
-    tell_device_keys(house).await?;
+    tell_fences(house, &mut turn).await?;
+    tell_device_keys(house, &mut turn).await?;
     let keep_ms = house.config.ended_keep_ms;
     let trips = live_or_ended_after(&house.db, wayfare_bus::now_ms() - keep_ms).await?;
     let mut of_driver: std::collections::HashMap<ids::Driver, (Vec<Trip>, Vec<Trip>)> = Default::default();
-    for trip in &trips {
+    for (place, trip) in trips.iter().enumerate() {
+        if place % 500 == 0 {
+            turn.renew().await?;
+        }
         let driver = match trip.driver {
             Some(id) => table::by_id::<Driver>(&house.db, &id.to_string()).await?,
             None => None,
@@ -172,6 +177,7 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
         let drivers: Vec<Driver> = table::page(&house.db, (after_ms, &after_id), 500).await?;
         let Some(last) = drivers.last() else { break };
         (after_ms, after_id) = (last.created_ms, last.id.to_string());
+        turn.renew().await?;
         for driver in &drivers {
             let (mut trips, mut offered) = of_driver.remove(&driver.id).unwrap_or_default();
             offered.sort_by_key(|trip| (trip.open_offer().map(|offer| offer.answer_by_ms), trip.id));
@@ -200,12 +206,13 @@ pub async fn rebuild_after_losses(house: &House, mut stop: watch::Receiver<bool>
 }
 
 /// All fences, page by page.
-async fn tell_fences(house: &House) -> Result<(), DatabaseError> {
+async fn tell_fences(house: &House, turn: &mut Turn<'_>) -> Result<(), DatabaseError> {
     let (mut after_ms, mut after_id) = (i64::MIN, String::new());
     loop {
         let fences: Vec<FenceRecord> = table::page(&house.db, (after_ms, &after_id), 500).await?;
         let Some(last) = fences.last() else { return Ok(()) };
         (after_ms, after_id) = (last.created_ms, last.id.to_string());
+        turn.renew().await?;
         for fence in &fences {
             tell_fence(house, fence.id, Some(&fence.doc)).await;
         }
@@ -226,12 +233,13 @@ async fn tell_fence(house: &House, id: ids::Fence, fence: Option<&FenceDoc>) {
 }
 
 /// All device keys that open something, page by page.
-async fn tell_device_keys(house: &House) -> Result<(), DatabaseError> {
+async fn tell_device_keys(house: &House, turn: &mut Turn<'_>) -> Result<(), DatabaseError> {
     let mut after = String::new();
     loop {
         let keys = device_key::live_page(&house.db, &after, 500).await?;
         let Some(last) = keys.last() else { return Ok(()) };
         after.clone_from(&last.hash);
+        turn.renew().await?;
         for key in &keys {
             tell_device_key(house, &key.hash, Some(&key.doc)).await;
         }

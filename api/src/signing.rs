@@ -15,7 +15,7 @@ use wayfare_net::tokens::{InvalidKey, Signer};
 use wayfare_wire::{Claims, ids};
 
 use crate::ApiConfig;
-use crate::db::{Database, DatabaseError, Write};
+use crate::db::{self, Database, DatabaseError, Write};
 use crate::ids::random;
 use crate::outbox;
 
@@ -241,11 +241,7 @@ async fn first(write: &mut Write, now_ms: i64) -> Result<(), DatabaseError> {
         pkcs8: String,
     }
     const OLD_NAME: &str = "signing_key";
-    let stored: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
-        .bind(OLD_NAME)
-        .fetch_optional(&mut **write)
-        .await?;
-    let row = match stored {
+    let row = match db::meta_in(write, OLD_NAME).await? {
         Some(stored) => {
             let Stored { kid, pkcs8 } = serde_json::from_str(&stored)?;
             let signer = Signer::from_pkcs8(kid.clone(), &decode(&pkcs8)?)?;
@@ -363,6 +359,7 @@ impl Row {
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
+    use crate::db::testing::databases;
 
     const DAY_MS: i64 = 86_400_000;
 
@@ -398,18 +395,22 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_made_superseded_and_withdrawn_and_their_private_halves_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = Database::open(&folder.path().join("records.sqlite")).await.unwrap();
+        for scratch in databases().await {
+            check(&scratch.db, scratch.file.as_deref()).await;
+        }
+    }
+
+    async fn check(db: &Database, file: Option<&std::path::Path>) {
         // As an older version left it.
         let pkcs8 = Signer::generate_pkcs8().unwrap();
         let old = Signer::from_pkcs8("key_old".into(), &pkcs8).unwrap();
         let mut write = db.write().await.unwrap();
         let stored = serde_json::json!({ "kid": "key_old", "pkcs8": STANDARD.encode(&pkcs8) }).to_string();
-        crate::db::set_meta(&mut write, "signing_key", &stored).await.unwrap();
+        db::set_meta(&mut write, "signing_key", &stored).await.unwrap();
         write.commit().await.unwrap();
-        let signing = Signing::open(&db).await.unwrap();
+        let signing = Signing::open(db).await.unwrap();
         assert_eq!(signing.believed(), [("key_old".to_owned(), old.public_base64url().to_owned())]);
-        assert_eq!(crate::db::meta(&db, "signing_key").await.unwrap(), None);
+        assert_eq!(db::meta(db, "signing_key").await.unwrap(), None);
 
         let mut write = db.write().await.unwrap();
         assert!(matches!(withdraw(&mut write, "key_old", None).await, Err(KeyError::Signs)));
@@ -428,7 +429,7 @@ mod tests {
         let rows = Row::all(&mut write).await.unwrap();
         assert_eq!(rows.iter().map(|row| row.pkcs8.is_some()).collect::<Vec<_>>(), [false, true]);
         write.commit().await.unwrap();
-        signing.reload(&db).await.unwrap();
+        signing.reload(db).await.unwrap();
         assert_eq!(signing.believed().len(), 2);
 
         let mut write = db.write().await.unwrap();
@@ -437,15 +438,16 @@ mod tests {
         }
         assert!(matches!(withdraw(&mut write, &next.id, None).await, Err(KeyError::Signs)));
         write.commit().await.unwrap();
-        signing.reload(&db).await.unwrap();
+        signing.reload(db).await.unwrap();
         assert_eq!(signing.believed().iter().map(|(id, _)| id).collect::<Vec<_>>(), [&next.id]);
-        let states: Vec<&str> = list(&db).await.unwrap().iter().map(|key| key.state).collect();
+        let states: Vec<&str> = list(db).await.unwrap().iter().map(|key| key.state).collect();
         assert_eq!(states, ["current", "withdrawn"]);
         let notes: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(db.read()).await.unwrap();
         assert_eq!(notes, 2, "one for the new key, one for the withdrawn one");
         // Not even in a part of the file that is not used any more.
         db.close().await;
-        let file = std::fs::read(folder.path().join("records.sqlite")).unwrap();
+        let Some(file) = file else { return };
+        let file = std::fs::read(file).unwrap();
         let secret = STANDARD.encode(&pkcs8);
         assert!(!file.windows(secret.len()).any(|window| window == secret.as_bytes()));
     }

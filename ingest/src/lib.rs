@@ -154,11 +154,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts one shard on each core and brings back the trackers that were kept. When this returns, everything kept before is
-    /// told to the bus again.
-    ///
-    /// # Errors
-    /// The fix log cannot be read.
+    /// Starts one shard on each core. Drivers who come find their trackers; the others' come back by [`Self::bring_back`].
     pub async fn start(
         config: IngestConfig,
         bus: Bus,
@@ -167,7 +163,7 @@ impl Ingest {
         atlas: Arc<Atlas>,
         gate: Arc<Gate>,
         cores: &Cores,
-    ) -> Result<Arc<Self>, wayfare_bus::FixLogError> {
+    ) -> Arc<Self> {
         metrics::describe();
         let gathers = Gathers::new(cores.count(), config.unflushed_bytes_max);
         let device_keys = DeviceKeys::new();
@@ -205,12 +201,19 @@ impl Ingest {
         metrics::fences(fences.index.len());
         tokio::spawn(follower.run(shards.clone()));
         let flusher = Mutex::new(Some(tokio::spawn(flush::run(Arc::clone(&house), shards.clone()))));
-        let ingest = Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher, quic: OnceLock::new() });
-        restore::run(&ingest).await?;
-        ingest.house.bus.topics.set_ready("ingest").await;
-        let shards = ingest.shards.iter().map(mpsc::Sender::downgrade).collect();
-        tokio::spawn(tell_after_losses(ingest.house.bus.clone(), shards));
-        Ok(ingest)
+        let weak = shards.iter().map(mpsc::Sender::downgrade).collect();
+        tokio::spawn(tell_after_losses(house.bus.clone(), weak));
+        Arc::new(Self { house, shards, ended: Mutex::new(ended), flusher, quic: OnceLock::new() })
+    }
+
+    /// Brings back the trackers that were kept. When this returns, everything kept before is told to the bus again.
+    ///
+    /// # Errors
+    /// The fix log cannot be read.
+    pub async fn bring_back(&self) -> Result<(), wayfare_bus::FixLogError> {
+        restore::run(self).await?;
+        self.house.bus.topics.set_ready("ingest").await;
+        Ok(())
     }
 
     /// `/v1/drive`, `/v1/fixes`, and `/in/{key}` for existing phone apps.

@@ -16,13 +16,15 @@ pub struct Options {
     into: PathBuf,
 }
 
-/// Copies everything that `data.dir` holds. The house may be running. What a bus on Redis holds (logs and the fix log) is not in it.
+/// Copies everything that `data.dir` holds. The house may be running. What a bus on Redis holds (logs and the fix log) is not in it, nor what a
+/// PostgreSQL holds (the records).
 ///
 /// The order matters, since each file is a moment younger than the one before: logs must not know more than the records they tell of, and
 /// records may have folded only fixes that the fix log has. A house that starts on the copy finds itself as after a fall.
 pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let (from, into) = (&config.data.dir, &options.into);
-    if !from.join("records.sqlite").is_file() {
+    let on_server = !config.database.url.is_empty();
+    if !on_server && !from.join("records.sqlite").is_file() {
         bail!("data.dir: {} holds no house", from.display());
     }
     make_folder(into)?;
@@ -31,9 +33,11 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     if !on_redis {
         copied.push(backup::copy_logs(from, into).await?);
     }
-    let records = into.join("records.sqlite");
-    backup::copy_database(&from.join("records.sqlite"), &records).await?;
-    copied.push(records);
+    if !on_server {
+        let records = into.join("records.sqlite");
+        backup::copy_database(&from.join("records.sqlite"), &records).await?;
+        copied.push(records);
+    }
     if !on_redis {
         copied.push(backup::copy_fixes(from, into).await?);
     }
@@ -48,6 +52,11 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     if on_redis {
         println!(
             "Logs and the fix log are on Redis (bus.url), and not in this copy: back Redis up with its own means, before this."
+        );
+    }
+    if on_server {
+        println!(
+            "The records are in PostgreSQL (database.url), and not in this copy: back it up with its own means, after this."
         );
     }
     println!("{} files, {bytes} bytes, in {}", copied.len(), into.display());

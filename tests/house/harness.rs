@@ -7,8 +7,10 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt as _, FdMapping};
 use tempfile::TempDir;
 
+use crate::postgres_server::Postgres;
 use crate::replica::Ledger;
 
 /// Nothing that the house does at once may take longer than this on a busy machine.
@@ -17,6 +19,10 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A running house. Dropped, it is killed and waited for.
 pub struct House {
     child: Option<Child>,
+    /// The process that took the place of the one started here.
+    successor: Option<u32>,
+    /// A socket that it is given in place of one that it binds.
+    given: Option<std::net::TcpListener>,
     /// Which part of the house it is; empty for all of it.
     role: &'static str,
     dir: TempDir,
@@ -33,6 +39,8 @@ pub struct House {
     pub ledger: Ledger,
     expected: Mutex<Vec<String>>,
     tokens: Mutex<Vec<String>>,
+    /// Where its records are, if not in its folder.
+    _database: Option<Postgres>,
 }
 
 impl House {
@@ -73,11 +81,19 @@ impl House {
     }
 
     fn closed(role: &'static str, settings: &[(&str, &str)]) -> Self {
+        let mut settings: Vec<(String, String)> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let database = on_postgres().then(Postgres::start);
+        if let Some(database) = &database {
+            settings.insert(0, ("DATABASE_URL".to_owned(), database.url()));
+        }
         Self {
             child: None,
+            successor: None,
+            given: None,
             role,
             dir: tempfile::tempdir().unwrap(),
-            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            settings,
             port: 0,
             quic_port: 0,
             fingerprint: String::new(),
@@ -86,6 +102,7 @@ impl House {
             ledger: Ledger::default(),
             expected: Mutex::default(),
             tokens: Mutex::default(),
+            _database: database,
         }
     }
 
@@ -95,6 +112,48 @@ impl House {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+        if let Some(successor) = self.successor.take() {
+            let _ = Command::new("kill").args(["-KILL", &successor.to_string()]).status();
+        }
+    }
+
+    /// Has a new process take its place, and waits until the old one has ended.
+    pub async fn hand_over(&mut self) {
+        self.signal_replace();
+        let before = self.processes().len();
+        match self.child.take() {
+            Some(mut child) => {
+                let status = until(SOON * 2, "the old process ends", async || child.try_wait().unwrap()).await;
+                assert!(status.success(), "it ended with {status}; the log:\n{}", self.log());
+            }
+            None => {
+                let old = self.successor.expect("it runs");
+                let gone = async || (!std::path::Path::new(&format!("/proc/{old}")).exists()).then_some(());
+                until(SOON * 2, "the old process ends", gone).await;
+            }
+        }
+        self.successor = until(SOON, "the new process", async || self.processes().get(before).copied()).await.into();
+    }
+
+    /// Asks it to have a new process take its place.
+    pub fn signal_replace(&self) {
+        let id = self.child.as_ref().map(Child::id).or(self.successor).expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-USR2", &id]).status().unwrap().success());
+    }
+
+    /// The numbers of the processes that have been open, in order.
+    fn processes(&self) -> Vec<u32> {
+        let log = self.log();
+        let told = log.lines().filter(|line| line.contains("the house is open"));
+        told.filter_map(|line| line.split("process=").nth(1)?.trim().parse().ok()).collect()
+    }
+
+    /// A house that is given its socket, as systemd does, and does not run yet.
+    pub fn with_socket(socket: std::net::TcpListener, settings: &[(&str, &str)]) -> Self {
+        let mut house = Self::closed("", settings);
+        house.port = socket.local_addr().unwrap().port();
+        house.given = Some(socket);
+        house
     }
 
     /// Asks it to stop, and expects a clean end.
@@ -122,7 +181,7 @@ impl House {
 
     /// Starts it again with the same data folder on the same port.
     pub async fn restart(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
+        assert!(self.child.is_none() && self.successor.is_none(), "it runs already");
         let before = self.output().len();
         self.spawn();
         self.told(before).await;
@@ -223,6 +282,10 @@ impl House {
         if !self.role.is_empty() {
             command.arg(self.role);
         }
+        if let Some(socket) = &self.given {
+            let parent_fd = socket.try_clone().unwrap().into();
+            command.env("LISTEN_FDS", "1").fd_mappings(vec![FdMapping { parent_fd, child_fd: 3 }]).unwrap();
+        }
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -320,6 +383,11 @@ pub fn fault_time(briefly: Duration) -> Duration {
 /// How often they kill: so often, or a hundred times with `LONG_TESTS=1`.
 pub fn fault_rounds(briefly: usize) -> usize {
     if is_long() { 100 } else { briefly }
+}
+
+/// Whether the records of houses are on PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var("HOUSE_ON_POSTGRES").is_ok_and(|value| value == "1")
 }
 
 fn is_long() -> bool {

@@ -1,7 +1,8 @@
 //! The whole house from outside: the real binary on a port of its own, real sockets, real kills.
 //!
 //! Each test has its own house and its own data folder. What every watcher of every test must see is checked where it is applied
-//! ([`replica`]), not test by test. `LONG_TESTS=1` makes the tests of faults longer.
+//! ([`replica`]), not test by test. `LONG_TESTS=1` makes the tests of faults longer. With `HOUSE_ON_POSTGRES=1` the records of every house are on a
+//! PostgreSQL that it has for itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
@@ -12,6 +13,8 @@ mod forge;
 mod harness;
 mod lossy;
 mod phones;
+#[path = "../../api/tests/servers/mod.rs"]
+mod postgres_server;
 mod quic_app;
 mod raw;
 #[path = "../../crates/bus/tests/servers/mod.rs"]
@@ -25,12 +28,14 @@ mod apps;
 mod audit;
 mod backup;
 mod bad_input;
+mod chaos;
 mod corridor;
 mod cuts;
 mod deliveries;
 mod erasure;
 mod expiry;
 mod gate;
+mod handover;
 mod keys;
 mod kill;
 mod library;
@@ -40,6 +45,7 @@ mod offline;
 mod outages;
 mod paced;
 mod porto;
+mod postgres;
 mod proto;
 mod quic;
 mod rates;

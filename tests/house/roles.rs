@@ -50,7 +50,7 @@ impl Street {
 }
 
 /// By path, watchers by turns; a connection per request, so that none leads to the wrong part.
-async fn proxy(api: u16, ingest: u16, fanouts: [u16; 2]) -> u16 {
+pub async fn proxy(api: u16, ingest: u16, fanouts: [u16; 2]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let turn = Arc::new(AtomicUsize::new(0));

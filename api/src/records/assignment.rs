@@ -60,7 +60,7 @@ pub async fn of_driver_since(write: &mut Write, driver: &str, since_ms: i64) -> 
     .bind(since_ms)
     .fetch_all(&mut **write)
     .await?;
-    let part = |row: sqlx::sqlite::SqliteRow| Part {
+    let part = |row: sqlx::any::AnyRow| Part {
         trip: row.get("trip"),
         from_ms: row.get("from_ms"),
         until_ms: row.get("until_ms"),
@@ -75,7 +75,7 @@ pub async fn of_trip(db: &Database, trip: &str) -> Result<Vec<(String, Part)>, D
             .bind(trip)
             .fetch_all(db.read())
             .await?;
-    let part = |row: sqlx::sqlite::SqliteRow| {
+    let part = |row: sqlx::any::AnyRow| {
         let part = Part { trip: row.get("trip"), from_ms: row.get("from_ms"), until_ms: row.get("until_ms") };
         (row.get("driver"), part)
     };

@@ -213,7 +213,9 @@ async fn place(write: &mut Write, fence: &Fence) -> Result<Result<(), Refusal>, 
         .execute(&mut **write)
         .await?;
     let (count, corners): (i64, i64) =
-        sqlx::query_as("SELECT COUNT(*), COALESCE(SUM(corners), 0) FROM fence").fetch_one(&mut **write).await?;
+        sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(corners), 0) AS BIGINT) FROM fence")
+            .fetch_one(&mut **write)
+            .await?;
     let refuse = |text: String| Ok(Err(Refusal::new(ErrorCode::TooMany, text)));
     if count > FENCES_MAX {
         return refuse(format!("this would be fence number {count}, the limit is {FENCES_MAX}"));

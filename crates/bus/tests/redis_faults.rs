@@ -495,6 +495,36 @@ async fn a_master_of_the_cluster_is_killed_and_a_replica_takes_over() {
     assert!(seen.iter().any(|seen| seen.stales > 0), "whoever watched the dead master heard of it");
 }
 
+/// A key that a script takes away and writes again is, while its slot moves, one that has gone to the other server: the script would end half done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_are_done_whole_while_their_slot_is_about_to_move() {
+    let cluster = servers::Cluster::start();
+    let bus = bus(&cluster.url()).await;
+    let lease = bus.leases.acquire(&wayfare_bus::Leases::driver_key(7), "here", 60_000).await.unwrap();
+    for number in [1, 2] {
+        let mut flush = flush_of(7, number);
+        (flush.entries[0].lease, flush.checkpoints[0].lease) = (lease.number, lease.number);
+        bus.fixes.append(&flush).await.unwrap();
+    }
+    let publisher = bus.topics.publisher("trip:1");
+    publisher.publish(&whole(1, 1), Fence::Record { version: 1, assignment: 1 }).await.unwrap();
+    for key in [format!("w:{{drivers:{}}}:records", bus.fixes.partition_of(7)), "w:{trip:1}".to_owned()] {
+        let from = cluster.master_of(&key, &[0]);
+        cluster.begin_migration(&key, (from + 1) % 3);
+    }
+    let mut flush = flush_of(7, 3);
+    (flush.entries[0].lease, flush.checkpoints[0].lease) = (lease.number, lease.number);
+    bus.fixes.append(&flush).await.unwrap();
+    assert_eq!(kept_of(&bus, 7).await, [1, 2, 3]);
+    let mut last = Fields::new();
+    last.set_json("constant", "1").set_null("n");
+    let ended = bus.topics.end("trip:1", &last, 2, 60_000);
+    tokio::time::timeout(SOON, ended).await.expect("in time").unwrap();
+    let kept = bus.topics.read("trip:1").await.unwrap().unwrap();
+    assert!(kept.ended && kept.members.get("n").is_none() && kept.members.get("constant").is_some());
+    assert_eq!(kept.seq, 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_moves_to_another_master_under_load() {
     let cluster = servers::Cluster::start();

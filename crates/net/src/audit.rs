@@ -47,16 +47,17 @@ pub struct Writer {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Opens the trail of this process in a folder and writes what is told from now on.
+/// Opens the trail of this process in a folder and writes what is told from now on. While another process writes there, what is told waits
+/// until that one has gone: each line follows from the one before.
 ///
 /// # Errors
 /// The folder or the newest file cannot be read or written.
 pub fn start(folder: &Path) -> std::io::Result<Writer> {
-    let trail = Trail::open(folder)?;
+    let desk = Desk::at(folder)?;
     let fresh = || Shared { folder: folder.to_owned(), pending: Mutex::default(), wake: Condvar::new() };
     let shared = Arc::clone(SHARED.get_or_init(|| Arc::new(fresh())));
     let for_thread = Arc::clone(&shared);
-    let thread = std::thread::Builder::new().name("audit".into()).spawn(move || write(&for_thread, trail))?;
+    let thread = std::thread::Builder::new().name("audit".into()).spawn(move || write(&for_thread, desk))?;
     Ok(Writer { shared, thread: Some(thread) })
 }
 
@@ -104,7 +105,51 @@ pub fn pseudonym(id: &str) -> String {
     digest(&SHA256, id.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn write(shared: &Shared, mut trail: Trail) {
+/// Where one process writes at a time.
+struct Desk {
+    folder: PathBuf,
+    /// Locked by who writes.
+    lock: std::fs::File,
+    trail: Option<Trail>,
+}
+
+impl Desk {
+    fn at(folder: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let lock = std::fs::File::create(folder.join("lock"))?;
+        let mut desk = Self { folder: folder.to_owned(), lock, trail: None };
+        if !desk.sit_down()? {
+            tracing::info!("another process writes the audit trail; this one does when that is gone");
+        }
+        Ok(desk)
+    }
+
+    /// Opens the trail if nobody else has it; false if somebody has.
+    fn sit_down(&mut self) -> std::io::Result<bool> {
+        if self.trail.is_some() {
+            return Ok(true);
+        }
+        match self.lock.try_lock() {
+            Ok(()) => {
+                self.trail = Some(Trail::open(&self.folder)?);
+                Ok(true)
+            }
+            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Writes entries; false if somebody else writes.
+    fn append(&mut self, entries: &[Entry]) -> std::io::Result<bool> {
+        self.sit_down()?;
+        match &mut self.trail {
+            Some(trail) => trail.append(entries).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+fn write(shared: &Shared, mut desk: Desk) {
     let mut left: Vec<Entry> = Vec::new();
     loop {
         let stop = {
@@ -126,12 +171,16 @@ fn write(shared: &Shared, mut trail: Trail) {
             pending.stop
         };
         if !left.is_empty() {
-            match trail.append(&left) {
-                Ok(()) => left.clear(),
+            match desk.append(&left) {
+                Ok(true) => left.clear(),
+                Ok(false) => {}
                 Err(error) => tracing::error!(%error, "the audit trail cannot be written; trying again"),
             }
         }
         if stop {
+            if !left.is_empty() {
+                tracing::error!(entries = left.len(), "the last entries of the audit trail were not written");
+            }
             return;
         }
         if !left.is_empty() {

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
@@ -48,6 +48,9 @@ impl Default for ServeLimits {
         }
     }
 }
+
+/// At the end, a connection that has asked nothing yet may ask within this time.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Counts a connection as open until dropped.
 pub type Permit = Arc<Seat>;
@@ -175,7 +178,10 @@ async fn one(
     mut stop: watch::Receiver<bool>,
     _under_way: tokio::sync::mpsc::Sender<()>,
 ) {
+    let asked = Arc::new(Notify::new());
+    let first = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        first.notify_one();
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request.map(axum::body::Body::new))
     });
@@ -186,9 +192,14 @@ async fn one(
         .serve_connection(TokioIo::new(accepted), service)
         .with_upgrades();
     tokio::pin!(connection);
+    let came = async {
+        stopped(&mut stop).await;
+        // Who has only just come has a request on the way, which would be cut unread.
+        let _ = tokio::time::timeout(FIRST_REQUEST, asked.notified()).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
+        () = came => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 use crate::run::{Outcome, root, run, run_with, works};
 use crate::tools;
 
+/// Tests of the house that are about its records: they run on SQLite with all others, and then on PostgreSQL.
+const ABOUT_RECORDS: [&str; 8] = ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "rights", "tracks"];
+
 /// Runs all checks.
 pub fn test() -> Outcome {
     run("", "cargo", &["fmt", "--all", "--check"])?;
@@ -17,10 +20,18 @@ pub fn test() -> Outcome {
     run("web", "npm", &["test", "--silent"])?;
     run("", "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     tools::redis()?;
+    tools::postgres()?;
+    let on_postgres = [("HOUSE_ON_POSTGRES", "1")];
     if works("cargo", &["nextest", "--version"]) {
         run("", "cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])?;
+        let filter = format!("test(/^({})::/)", ABOUT_RECORDS.join("|"));
+        let again = ["nextest", "run", "-p", "wayfare", "--test", "house", "--no-fail-fast", "-E", &filter];
+        run_with("", "cargo", &again, &on_postgres)?;
     } else {
         run("", "cargo", &["test", "--workspace", "--all-targets", "--no-fail-fast"])?;
+        for room in ABOUT_RECORDS {
+            run_with("", "cargo", &["test", "-p", "wayfare", "--test", "house", &format!("{room}::")], &on_postgres)?;
+        }
     }
     browser()
 }

@@ -54,6 +54,16 @@ pub fn redis() -> Outcome {
         .map_err(|why| format!("{why}; install redis-server 7 for the tests of the bus"))
 }
 
+/// Servers for the tests of the records on PostgreSQL, which start and end them. Debian's own is left alone here too.
+pub fn postgres() -> Outcome {
+    if Path::new("/usr/lib/postgresql").exists() || works("postgres", &["--version"]) {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "postgresql"])
+        .map_err(|why| format!("{why}; install PostgreSQL 14 or newer for the tests of the records"))
+}
+
 fn newest_in_dist(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }

@@ -68,6 +68,8 @@ pub struct State {
     pub turn_conns: Vec<u32>,
     /// SSE streams opened in this step of the loop, to be given their tasks.
     pub minders: Vec<(ConnId, mpsc::Sender<Bytes>)>,
+    /// Topics of which some who wait have seen more than this shard.
+    pub ahead: Vec<usize>,
     pub draining: bool,
     pub link_limits: LinkLimits,
     pub started: Instant,
@@ -101,6 +103,7 @@ impl State {
             scratch: Vec::new(),
             turn_conns: Vec::new(),
             minders: Vec::new(),
+            ahead: Vec::new(),
             draining: false,
             started: Instant::now(),
             now_s: 0,
@@ -388,6 +391,7 @@ impl State {
     /// Once a second: whoever is silent, stalled, expired, revoked or stuck hears of it; heartbeats go out.
     pub fn look_over(&mut self) {
         self.now_s = self.started.elapsed().as_secs() as u32;
+        self.settle_ahead();
         let (now_s, now_ms) = (self.now_s, wayfare_bus::now_ms());
         let limits = self.link_limits;
         let auth_s = self.house.config.auth_timeout.as_secs() as u32;

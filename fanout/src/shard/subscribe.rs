@@ -19,6 +19,9 @@ use super::topic::Known;
 use crate::subjects::Open;
 use crate::{TOPIC_OWNERS, routes};
 
+/// A topic is waited for so long if a client has seen more of it than this shard, seconds: news of one node are at all others within milliseconds.
+const AHEAD_S: u32 = 2;
+
 impl State {
     /// A client asks for topics.
     pub fn subscribe(&mut self, id: ConnId, wanted: Vec<Subscription>) {
@@ -156,12 +159,40 @@ impl State {
         {
             return;
         }
+        let now_s = self.now_s();
         let topic = &mut self.topics[place];
         topic.waiting = false;
+        let is_live = topic.known == Known::Live && topic.topic.kind() == Kind::State;
+        let current = topic.cursor();
+        let since_s = topic.ahead_since_s.take().unwrap_or(now_s);
+        let mut any_ahead = false;
         for at in topic.subs.clone() {
-            let waits = self.conns[at.conn as usize].sub(at.slot).is_some_and(|sub| sub.mode == Mode::Waiting);
-            if waits {
+            let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { continue };
+            if sub.mode != Mode::Waiting {
+                continue;
+            }
+            // It heard at another node what is on its way to this one: a state from before would be a step back. Who claims what nobody told
+            // is answered a little later.
+            let has_more = matches!(sub.start, Some(Start::After(seen)) if seen > current);
+            if is_live && has_more && now_s < since_s + AHEAD_S {
+                any_ahead = true;
+            } else {
                 self.settle_one(at, place);
+            }
+        }
+        if let (true, Some(topic)) = (any_ahead, self.topics.get_mut(place)) {
+            (topic.waiting, topic.ahead_since_s) = (true, Some(since_s));
+            if !self.ahead.contains(&place) {
+                self.ahead.push(place);
+            }
+        }
+    }
+
+    /// Those who have seen more than this shard are not kept waiting for ever.
+    pub fn settle_ahead(&mut self) {
+        for place in std::mem::take(&mut self.ahead) {
+            if self.topics.contains(place) {
+                self.settle(place);
             }
         }
     }

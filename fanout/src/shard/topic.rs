@@ -45,6 +45,8 @@ pub struct WatchedTopic {
     pub subs: Vec<SubRef>,
     /// Some subscribers wait for an answer.
     pub waiting: bool,
+    /// Since when one of them has seen more than is known here, in seconds of the shard.
+    pub ahead_since_s: Option<u32>,
     /// For a trip's views: the entry of its access list. For an access list: `None`.
     pub access: Option<usize>,
     /// For an access list: the entries of the views that follow it.
@@ -91,6 +93,7 @@ impl WatchedTopic {
             members: Members::default(),
             subs: Vec::new(),
             waiting: false,
+            ahead_since_s: None,
             access: None,
             views: SmallVec::new(),
             touched: false,

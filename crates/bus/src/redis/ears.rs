@@ -5,21 +5,19 @@ use std::time::Duration;
 
 use fred::error::Error;
 use fred::interfaces::{EventInterface as _, HashesInterface as _, PubsubInterface as _};
-use fred::types::{Message as Frame, Value};
+use fred::types::Message as Frame;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::hub::{Hub, Topic};
-use super::link::{Script, script};
 use super::logs::Tails;
 use super::message::{At, Kept, Message};
 use super::mirror::{Attention, Hearing, Next};
 use super::out::number;
+use super::scripts::{RAISE, TOPIC};
 use crate::queue::lock;
-
-static RAISE: Script = script!("raise.lua");
 
 /// Topics whose subscription is worked on at once.
 const AT_ONCE: usize = 64;
@@ -119,7 +117,7 @@ async fn listen(hub: &Hub, topic: &Arc<Topic>) -> Result<bool, Error> {
     hub.heard.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic.key), Arc::clone(topic));
     hub.link.ask(|| hub.link.ears.ssubscribe(topic.key.to_string())).await?;
     loop {
-        let hash: Value = hub.link.ask(|| hub.link.commands.hgetall(&*topic.key)).await?;
+        let hash = hub.link.run(&TOPIC, &[&topic.key], Vec::new()).await?;
         let next = lock(&topic.mirror).read(Kept::read(hash), topic);
         match next {
             Next::Done => return Ok(true),

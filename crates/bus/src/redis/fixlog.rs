@@ -18,19 +18,13 @@ use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 
 use super::hub::Hub;
-use super::link::{Script, script};
+use super::scripts::{DROP, FLUSH, OUTLIVED, RECORDS, REPLACE};
 use super::{PARTITIONS, Running};
 use crate::fixlog::{
     Checkpoint, DamagedRecord, Entry, Erased, Fate, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded, KeptEntry,
     KeptRecord, RecordPage,
 };
 use crate::queue::lock;
-
-static FLUSH: Script = script!("flush.lua");
-static RECORDS: Script = script!("records.lua");
-static REPLACE: Script = script!("replace.lua");
-static DROP: Script = script!("drop.lua");
-static OUTLIVED: Script = script!("outlived.lua");
 
 /// It never counts anew, so there is only one.
 const GENERATION: u64 = 1;

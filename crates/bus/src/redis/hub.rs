@@ -1,10 +1,10 @@
 //! All topics that this node writes to or hears.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use fred::types::config::Server;
 use fred::util::redis_keyslot;
 use tokio::sync::{mpsc, watch};
@@ -52,8 +52,9 @@ pub struct Hub {
     pub is_owing: AtomicBool,
     /// Topics whose subscription needs work.
     pub attention: mpsc::UnboundedSender<Arc<Topic>>,
-    pub epoch: AtomicU64,
     pub ready: Mutex<Vec<String>>,
+    /// Servers, by epoch and id, that know its scripts.
+    pub loaded: Mutex<AHashSet<(u64, String)>>,
     pub losses: watch::Sender<u64>,
     lost_at: Mutex<Option<Instant>>,
     /// Primaries that did not answer when last asked.
@@ -74,8 +75,8 @@ impl Hub {
             out_bytes: AtomicUsize::new(0),
             is_owing: AtomicBool::new(false),
             attention,
-            epoch: AtomicU64::new(0),
             ready: Mutex::default(),
+            loaded: Mutex::default(),
             losses: watch::Sender::new(0),
             lost_at: Mutex::default(),
             silent: RwLock::default(),
@@ -83,7 +84,7 @@ impl Hub {
     }
 
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.link.epoch()
     }
 
     pub fn find(&self, name: &str) -> Option<Arc<Topic>> {

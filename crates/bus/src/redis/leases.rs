@@ -7,14 +7,10 @@ use fred::interfaces::KeysInterface as _;
 use fred::types::{Expiration, SetOptions, Value};
 
 use super::hub::Hub;
-use super::link::{Script, script};
+use super::scripts::{EXPIRE, GRANT, RENEW};
 use super::{PARTITIONS, Running};
 use crate::leases::{Lease, LeaseError};
 use crate::topics::Away;
-
-static GRANT: Script = script!("grant.lua");
-static RENEW: Script = script!("renew.lua");
-static EXPIRE: Script = script!("expire.lua");
 
 /// An expired lease is remembered for this long, so that its late writers are told apart from the newest.
 const REMEMBERED_MS: i64 = 3_600_000;

@@ -1,6 +1,6 @@
 //! The connections to Redis, and how scripts are run on them.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -10,6 +10,8 @@ use fred::types::config::{Config, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, CustomCommand, RespVersion, Value};
 use fred::util::redis_keyslot;
 use tokio::sync::{Notify, watch};
+
+use super::scripts::Script;
 
 /// What does not answer within this is away.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -25,26 +27,6 @@ const MOVING_TRIES: u32 = 50;
 /// Messages that may wait between the connection and the topics; beyond it all topics are read anew.
 const MESSAGES_MAX: usize = 65_536;
 
-/// A script, and the name Redis has for it.
-pub struct Script {
-    body: &'static str,
-    name: LazyLock<String>,
-}
-
-macro_rules! script {
-    ($file:literal) => {{
-        const BODY: &str = include_str!(concat!("scripts/", $file));
-        $crate::redis::link::Script::new(BODY, || fred::util::sha1_hash(BODY))
-    }};
-}
-pub(super) use script;
-
-impl Script {
-    pub const fn new(body: &'static str, name: fn() -> String) -> Self {
-        Self { body, name: LazyLock::new(name) }
-    }
-}
-
 /// Both clients: one for commands, which are pipelined, and one that hears.
 pub struct Link {
     pub commands: Client,
@@ -55,6 +37,10 @@ pub struct Link {
     pub up: watch::Sender<bool>,
     /// Something failed: look now whether the rest answers.
     pub trouble: Notify,
+    /// Of the bus, as far as this node knows.
+    pub epoch: AtomicU64,
+    /// A server did not know a script: it is of another epoch, or has been told to forget them.
+    pub unknown: AtomicBool,
 }
 
 impl Link {
@@ -62,9 +48,27 @@ impl Link {
     pub async fn open(config: Config, namespace: &str) -> Result<Self, Error> {
         let (commands, ears) = (client(config.clone())?, client(config)?);
         for client in [&commands, &ears] {
-            client.init().await?;
+            if let Err(error) = client.init().await {
+                // The library's own tasks do not end by themselves.
+                for client in [&commands, &ears] {
+                    let _ = client.quit().await;
+                }
+                return Err(error);
+            }
         }
-        Ok(Self { commands, ears, namespace: namespace.into(), up: watch::Sender::new(true), trouble: Notify::new() })
+        Ok(Self {
+            commands,
+            ears,
+            namespace: namespace.into(),
+            up: watch::Sender::new(true),
+            trouble: Notify::new(),
+            epoch: AtomicU64::new(0),
+            unknown: AtomicBool::new(false),
+        })
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The key of something whose other keys must live beside it: `tag` decides where, `rest` tells them apart.
@@ -72,14 +76,14 @@ impl Link {
         format!("{}{{{tag}}}{rest}", self.namespace)
     }
 
-    /// Asks, and asks again while the key is being moved to another server.
+    /// Asks, and asks again while the key is being moved to another server, or that server is not yet part of the epoch.
     pub async fn ask<T, F>(&self, command: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         for _ in 0..MOVING_TRIES {
             match command().await {
-                Err(error) if is_moving(&error) => tokio::time::sleep(MOVING_PAUSE).await,
+                Err(error) if is_moving(&error) || is_unknown(&error) => tokio::time::sleep(MOVING_PAUSE).await,
                 done => return done,
             }
         }
@@ -92,24 +96,35 @@ impl Link {
     }
 
     async fn try_run(&self, script: &Script, keys: &[&str], args: &[Value]) -> Result<Value, Error> {
-        let slot = ClusterHash::Custom(keys.first().map_or(0, |key| redis_keyslot(key.as_bytes())));
-        let all = |what: &str| {
-            let mut all = Vec::with_capacity(2 + keys.len() + args.len());
-            all.push(Value::from(what));
-            all.push(Value::from(keys.len() as i64));
-            all.extend(keys.iter().map(|key| Value::from(*key)));
-            all.extend(args.iter().cloned());
-            all
-        };
         // The library's own calls for scripts wait for each other; as plain commands they go one behind the other.
-        let by_name = CustomCommand::new_static("EVALSHA", slot.clone(), false);
-        match self.commands.custom::<Value, Value>(by_name, all(&script.name)).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                let by_text = CustomCommand::new_static("EVAL", slot, false);
-                self.commands.custom(by_text, all(script.body)).await
-            }
-            done => done,
+        let done = self.evaluate("EVALSHA", script.name(self.epoch()), keys, args).await;
+        if done.as_ref().is_err_and(is_unknown) {
+            // Whoever looks at the servers finds out which epoch this one is of.
+            self.unknown.store(true, Ordering::Release);
+            self.trouble.notify_one();
         }
+        done
+    }
+
+    /// Runs a script on whatever server has the keys, of this epoch or not.
+    pub async fn run_anywhere(&self, script: &Script, keys: &[&str], args: Vec<Value>) -> Result<Value, Error> {
+        self.ask(|| self.evaluate("EVAL", script.body().into(), keys, &args)).await
+    }
+
+    async fn evaluate(
+        &self,
+        command: &'static str,
+        script: Value,
+        keys: &[&str],
+        args: &[Value],
+    ) -> Result<Value, Error> {
+        let slot = ClusterHash::Custom(keys.first().map_or(0, |key| redis_keyslot(key.as_bytes())));
+        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
+        all.push(script);
+        all.push(Value::from(keys.len() as i64));
+        all.extend(keys.iter().map(|key| Value::from(*key)));
+        all.extend(args.iter().cloned());
+        self.commands.custom(CustomCommand::new_static(command, slot, false), all).await
     }
 
     /// As [`Self::run`], again and again until Redis answers.
@@ -153,6 +168,10 @@ impl Link {
 
 fn is_moving(error: &Error) -> bool {
     error.details().starts_with("TRYAGAIN") || error.details().starts_with("Too many redirections")
+}
+
+fn is_unknown(error: &Error) -> bool {
+    error.details().starts_with("NOSCRIPT")
 }
 
 fn client(config: Config) -> Result<Client, Error> {

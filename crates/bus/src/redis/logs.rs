@@ -11,15 +11,11 @@ use tokio::sync::{Notify, watch};
 
 use super::Running;
 use super::hub::Hub;
-use super::link::{Link, Script, script};
+use super::link::Link;
 use super::out::number;
+use super::scripts::{APPEND, FORGET, READ, TRIM};
 use crate::logs::{Append, Appended, ErasedEvents, LogError, LogEvent, LogPage, LogStart};
 use crate::queue::lock;
-
-static APPEND: Script = script!("append.lua");
-static READ: Script = script!("read.lua");
-static TRIM: Script = script!("trim.lua");
-static FORGET: Script = script!("forget.lua");
 
 /// Between two looks for events that are too old.
 const AGED_EVERY: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ mod logs;
 mod message;
 mod mirror;
 mod out;
+mod scripts;
 mod topics;
 pub mod url;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use fred::error::ErrorKind;
 use fred::interfaces::EventInterface as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -56,18 +58,49 @@ impl Drop for Running {
     }
 }
 
-/// Connects, and agrees with the others on the epoch.
-pub async fn open(config: &RedisConfig) -> Result<Bus, OpenError> {
-    let failed = |why: String| OpenError::Redis { url: url::shown(&config.url), why };
-    let servers = url::read(&config.url).map_err(failed)?;
-    let link = link::Link::open(servers, &config.namespace).await.map_err(|error| failed(error.to_string()))?;
+/// At start a server that does not answer, or a Cluster that has no master for some slots, is waited for so long: longer than a failover takes.
+const UP_WITHIN: Duration = Duration::from_secs(12);
+
+/// Connects, and agrees with the others on the epoch; again while it may be that Redis is only just coming up.
+async fn reach(config: &RedisConfig, servers: &fred::types::config::Config) -> Result<Reached, fred::error::Error> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let error = match try_to_reach(config, servers.clone()).await {
+            Ok(reached) => return Ok(reached),
+            Err(error) => error,
+        };
+        let hopeless = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config | ErrorKind::Url);
+        if hopeless || began.elapsed() > UP_WITHIN {
+            return Err(error);
+        }
+        tracing::info!(%error, "Redis does not answer; waiting for it");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A hub, and the lines of topics that have something to tell, and that have to be looked at.
+type Reached = (Arc<hub::Hub>, mpsc::UnboundedReceiver<Arc<hub::Topic>>, mpsc::UnboundedReceiver<Arc<hub::Topic>>);
+
+async fn try_to_reach(
+    config: &RedisConfig,
+    servers: fred::types::config::Config,
+) -> Result<Reached, fred::error::Error> {
+    let link = link::Link::open(servers, &config.namespace).await?;
     let (outgoing, outgoing_topics) = mpsc::unbounded_channel();
     let (attention, attended) = mpsc::unbounded_channel();
     let hub = Arc::new(hub::Hub::new(link, outgoing, attention));
     if let Err(error) = era::look(&hub).await {
         hub.link.close().await;
-        return Err(failed(error.to_string()));
+        return Err(error);
     }
+    Ok((hub, outgoing_topics, attended))
+}
+
+/// Connects, and agrees with the others on the epoch.
+pub async fn open(config: &RedisConfig) -> Result<Bus, OpenError> {
+    let failed = |why: String| OpenError::Redis { url: url::shown(&config.url), why };
+    let servers = url::read(&config.url).map_err(failed)?;
+    let (hub, outgoing_topics, attended) = reach(config, &servers).await.map_err(|error| failed(error.to_string()))?;
     let tails = Arc::new(logs::Tails::default());
     let mut tasks = JoinSet::new();
     let frames = hub.link.ears.message_rx();

@@ -13,13 +13,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::hub::{Hub, Topic};
-use super::link::{Script, script};
 use super::message::At;
+use super::scripts::PUBLISH;
 use crate::fields::Fields;
 use crate::queue::lock;
 use crate::topics::{Fence, PublishError};
-
-static PUBLISH: Script = script!("publish.lua");
 
 /// Most bytes of fields that wait to be sent from one process, or for their answer.
 pub const OUT_BYTES_MAX: usize = 64 << 20;

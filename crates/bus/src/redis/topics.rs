@@ -12,18 +12,15 @@ use tokio::sync::{oneshot, watch};
 use super::Running;
 use super::era::house_key;
 use super::hub::{Hub, Topic};
-use super::link::{Script, script};
 use super::message::Kept;
 use super::out::{self, number, push_fields, read_reply};
+use super::scripts::{END, ERASE, TOPIC};
 use crate::fields::Fields;
 use crate::queue::{Queue, lock};
 use crate::topics::{Away, Event, EventKind, Fence, PublishError, Snapshot};
 
-static END: Script = script!("end.lua");
 /// An owner's news are out within this, or so much is told all the time that nobody can say when.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
-
-static ERASE: Script = script!("erase.lua");
 
 /// See [`crate::StateTopics`].
 pub struct Topics {
@@ -116,7 +113,7 @@ impl Topics {
     pub(crate) async fn read(&self, name: &str) -> Result<Option<Snapshot>, Away> {
         let key = self.hub.link.key(name, "");
         let link = &self.hub.link;
-        let hash: Result<Value, _> = link.ask(|| link.commands.hgetall(&key)).await;
+        let hash = link.run(&TOPIC, &[&key], Vec::new()).await;
         let hash = hash.map_err(|error| {
             tracing::debug!(%error, topic = name, "a topic cannot be read");
             link.trouble.notify_one();

@@ -182,8 +182,8 @@ impl Cluster {
         self.nodes.iter().position(|node| node.port.to_string() == port).expect("one of ours")
     }
 
-    /// Moves the slot of `key` to another master while everything goes on.
-    pub fn migrate(&self, key: &str, to: usize) {
+    /// Says that the slot of `key` is going to move to another master; returns it, and from where.
+    pub fn begin_migration(&self, key: &str, to: usize) -> (String, usize) {
         let from = self.master_of(key, &[0]);
         assert_ne!(from, to);
         let slot = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]);
@@ -191,6 +191,14 @@ impl Cluster {
         let (source_id, target_id) = (source.ask(&["CLUSTER", "MYID"]), target.ask(&["CLUSTER", "MYID"]));
         target.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source_id]);
         source.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target_id]);
+        (slot, from)
+    }
+
+    /// Moves the slot of `key` to another master while everything goes on.
+    pub fn migrate(&self, key: &str, to: usize) {
+        let (slot, from) = self.begin_migration(key, to);
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let target_id = target.ask(&["CLUSTER", "MYID"]);
         loop {
             let keys = source.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
             if keys.is_empty() {

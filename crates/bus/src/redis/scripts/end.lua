@@ -15,8 +15,12 @@ for at = 6, #ARGV, 2 do
   if ARGV[at + 1] ~= 'null' then set[#set + 1] = '=' .. ARGV[at]; set[#set + 1] = ARGV[at + 1] end
   parts[#parts + 1] = #ARGV[at] .. ',' .. #ARGV[at + 1] .. ':' .. ARGV[at] .. ARGV[at + 1]
 end
-redis.call('DEL', key)
-redis.call('HSET', key, unpack(set))
+-- Never without a field in between: a key that is gone for a moment would be looked for elsewhere while its slot moves.
+local stays, gone = {}, {}
+for at = 1, #set, 2 do stays[set[at]] = true end
+for _, field in ipairs(redis.call('HKEYS', key)) do if not stays[field] then gone[#gone + 1] = field end end
+for at = 1, #set, 200 do redis.call('HSET', key, unpack(set, at, math.min(at + 199, #set))) end
+for at = 1, #gone, 200 do redis.call('HDEL', key, unpack(gone, at, math.min(at + 199, #gone))) end
 redis.call('PEXPIRE', key, ARGV[2])
 redis.call('SPUBLISH', key, table.concat(parts))
 return {epoch, seq, 0}

@@ -32,7 +32,7 @@ for first = 4 + 3 * entries, #ARGV, 3 do
   end
 end
 reply[1] = id
-redis.call('DEL', last)
+-- Written over, not away: a key that is gone for a moment would be looked for elsewhere while its slot moves.
 redis.call('HSET', last, 'flush', flush, 'reply', cmsgpack.pack(reply))
 redis.call('PEXPIRE', last, 600000)
 return reply
