@@ -28,6 +28,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The next news comes at once, whenever it comes.
+    pub fn hurry(&mut self) {
+        self.due_ms = 0;
+    }
+
     pub fn new(interval_ms: u32) -> Self {
         Self { interval_ms, due_ms: 0, pending: false, shows: false }
     }

@@ -222,6 +222,9 @@ impl State {
         let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { return };
         // The snapshot that ends this is told even if nothing changed.
         sub.whole = Cursor::default();
+        if let Some(pace) = &mut sub.pace {
+            pace.hurry();
+        }
         let alias = sub.alias;
         self.say(at.conn, &ToWatcher::Stale { alias });
     }

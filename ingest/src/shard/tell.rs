@@ -70,7 +70,7 @@ impl State {
         if let Some(shown) = &shown {
             write_shown(&mut self.position, shown);
         }
-        let house = std::sync::Arc::clone(&self.house);
+        let config = &self.house.config;
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters, position) = (&mut self.fields, &mut self.counters, &self.position[..]);
@@ -78,17 +78,17 @@ impl State {
             marker.zip(shown.as_ref()).is_some_and(|(marker, shown)| view.is_due(marker, shown, pace))
         };
         // Without a trip on board nobody waits for this driver.
-        let mut closest = house.config.pacing.of(Phase::Assigned);
+        let mut closest = config.pacing.of(Phase::Assigned);
         for trip in tracker.trips() {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
             let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
-            let pace = house.config.pacing.of(trip.phase);
+            let pace = config.pacing.of(trip.phase);
             if pace.tolerance_m < closest.tolerance_m {
                 closest = pace;
             }
-            let customer = Customer::of(&house.config.visibility, tracker, &trip, views);
+            let customer = Customer::of(&config.visibility, tracker, &trip, views);
             // Both views are told together, so that both are told by the same bytes.
             let due = is_due(&views.operator, pace) || customer.is_exact() && is_due(&views.customer, pace);
             counters.foreseen += u64::from(marker.is_some() && !due);
@@ -166,7 +166,7 @@ impl State {
 
     /// Tells the whole of what a tracker knows, as after a restart: the topics were made anew.
     pub fn tell_everything(&mut self, driver: DriverId) {
-        let house = std::sync::Arc::clone(&self.house);
+        let rules = &self.house.config.visibility;
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters) = (&mut self.fields, &mut self.counters);
@@ -185,7 +185,7 @@ impl State {
             if publish(&views.operator.publisher, fields, fence, counters) {
                 views.operator.tell(marker.as_ref());
             }
-            let customer = Customer::of(&house.config.visibility, tracker, &trip, views);
+            let customer = Customer::of(rules, tracker, &trip, views);
             common(fields, &news, tracker, &trip, true, Some(trip.eta), customer.sees);
             // As if nothing had been told yet: the topic may be new.
             views.customer.tell(None);
