@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -15,9 +16,10 @@ use wayfare_loadtest::air::Weather;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
 #[cfg(target_os = "linux")]
 use wayfare_loadtest::load::WeatherOptions;
-use wayfare_loadtest::load::{self, DriveOptions, IdleOptions, LoadOptions, Speaks, StormOptions};
+use wayfare_loadtest::load::{self, Crowd, DriveOptions, IdleOptions, LoadOptions, Speaks, StormOptions};
 use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, replay};
+use wayfare_loadtest::suite::{Scenario, SuiteOptions, suite};
 use wayfare_loadtest::town::Town;
 use wayfare_loadtest::transport::{Transport, codec};
 use wayfare_wire::codec::DriveCodec;
@@ -214,6 +216,30 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         rate: f64,
     },
+    /// Every scenario against servers that it starts itself, beside relays on public libraries; writes one page with tables and plots
+    Suite {
+        /// The wayfare binary
+        #[arg(long, default_value = "target/release/wayfare")]
+        wayfare: PathBuf,
+        /// Folder of the relays, after `npm install` there; without it, ours alone
+        #[arg(long)]
+        peers: Option<PathBuf>,
+        /// Only these; all if none is named
+        #[arg(long = "scenario", value_enum)]
+        scenarios: Vec<Scenario>,
+        /// How long each is counted, in seconds, after 2 s of warming up
+        #[arg(long, default_value_t = 10.0)]
+        duration: f64,
+        /// All numbers of drivers and watchers are multiplied by this
+        #[arg(long, default_value_t = 1.0)]
+        scale: f64,
+        /// Core that the servers run on (by taskset); give the generator another one
+        #[arg(long)]
+        server_core: Option<u32>,
+        /// Where to write the page
+        #[arg(long, default_value = "loadtest.html")]
+        page: PathBuf,
+    },
     /// Carries bytes for `storm`
     #[command(hide = true)]
     Relay { listen: SocketAddr, server: SocketAddr },
@@ -380,6 +406,28 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let options = StormOptions { others: load.options(others, 1, json), rate_hz: rate, drivers };
             print(&load::storm(&options).await?, json)
         }
+        Command::Suite { wayfare, peers, scenarios, duration, scale, server_core, page } => {
+            anyhow::ensure!(scale > 0.0 && scale <= 100.0, "--scale is {scale}; it must be above 0 and at most 100");
+            // The servers run in folders of their own.
+            let absolute = |path: PathBuf| std::path::absolute(&path);
+            let options = SuiteOptions {
+                wayfare: absolute(wayfare)?,
+                peers: peers.map(absolute).transpose()?,
+                scenarios: if scenarios.is_empty() { Scenario::value_variants().to_vec() } else { scenarios },
+                duration: seconds(duration),
+                scale,
+                server_core,
+                progress: shows_progress(json),
+            };
+            let report = suite(&options).await?;
+            std::fs::write(&page, report.page()).with_context(|| page.display().to_string())?;
+            if json {
+                say(&serde_json::to_string_pretty(&report)?);
+            } else {
+                say(&format!("the report is in {}", page.display()));
+            }
+            Ok(())
+        }
         Command::Relay { listen, server } => load::relay(listen, server, |address| say(&address.to_string())).await,
         #[cfg(target_os = "linux")]
         Command::Weather { server, quic_port, fingerprint, drivers, interval, rtt, jitter, loss, rebind, duration } => {
@@ -450,6 +498,7 @@ impl LoadArgs {
             progress: shows_progress(json),
             codec: self.codec,
             speaks: self.speaks,
+            crowd: Crowd::default(),
         }
     }
 }

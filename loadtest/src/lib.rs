@@ -21,6 +21,7 @@ pub mod noise;
 pub mod rate;
 pub mod replay;
 pub mod rest;
+pub mod suite;
 pub mod town;
 pub mod transport;
 pub mod view;

@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod setup;
 mod storm;
+mod trace;
 #[cfg(target_os = "linux")]
 mod weather;
 mod worker;
@@ -32,8 +33,9 @@ mod worker;
 pub use drive::{DriveOptions, DriveReport, drive};
 pub use idle::{IdleOptions, IdleReport, idle};
 pub use peer::Speaks;
-pub use report::LoadReport;
+pub use report::{LoadReport, Quantiles, ServerUsage};
 pub use storm::{StormOptions, StormReport, relay, storm};
+pub use trace::Sample;
 #[cfg(target_os = "linux")]
 pub use weather::{WayReport, WeatherOptions, WeatherReport, weather};
 
@@ -41,6 +43,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use wayfare_engine::MapCell;
+use wayfare_wire::Topic;
 use wayfare_wire::codec::DriveCodec;
 
 use crate::clock::Clock;
@@ -77,7 +81,24 @@ pub struct LoadOptions {
     pub codec: DriveCodec,
     /// What the server is: ours, or a relay to compare with.
     pub speaks: Speaks,
+    /// Who else is there.
+    pub crowd: Crowd,
 }
+
+/// Others beside the drivers and their watchers; only our own server knows them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crowd {
+    /// Watchers who have stopped reading, each of the first trip, with a receive buffer of 4 KiB.
+    pub asleep: usize,
+    /// Maps of all drivers, each with as many cells as a screen shows.
+    pub maps: usize,
+}
+
+/// What one who has stopped reading still takes.
+const ASLEEP_BYTES: usize = 4096;
+
+/// Cells of one map: a screen at street zoom with a margin.
+const CELLS_OF_A_MAP: usize = 19;
 
 /// Open loop: every driver sends `rate_hz` fixes a second.
 ///
@@ -85,6 +106,14 @@ pub struct LoadOptions {
 /// Records or connections cannot be made, or a process cannot be read.
 pub async fn run(options: &LoadOptions, rate_hz: f64) -> anyhow::Result<LoadReport> {
     measure("open loop", options, Pace::Open { rate_hz }).await
+}
+
+/// Open loop that leaves out what cannot be sent in time: measures how old the newest positions are when there is too much of everything.
+///
+/// # Errors
+/// As [`run`].
+pub async fn newest(options: &LoadOptions, rate_hz: f64) -> anyhow::Result<LoadReport> {
+    measure("open loop, newest first", options, Pace::Newest { rate_hz }).await
 }
 
 /// Closed loop: a driver sends its next fix when all its watchers got one of the `in_flight` before, and at most `rate_max_hz`
@@ -111,7 +140,7 @@ pub async fn fan(options: &LoadOptions, in_flight: usize, rate_max_hz: f64) -> a
 }
 
 async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Result<LoadReport> {
-    let connections = options.drivers * (1 + options.watchers);
+    let connections = options.connections();
     process::check_open_files(connections)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
     let before = options.pid.map(Usage::of).transpose()?;
@@ -137,6 +166,7 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
         named.spawn(move || worker.run(window))
     });
     let threads: Vec<_> = threads.collect::<Result<_, _>>()?;
+    let trace = trace::record(Arc::clone(&live), window, clock, options.pid);
     let shown = options.progress.then(|| progress::show(Arc::clone(&live), window, clock));
     let at = |unix_ms| tokio::time::sleep_until(clock.instant(unix_ms).into());
     at(window.from_ms).await;
@@ -164,6 +194,7 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
         server: server_from.zip(server_to),
         generator: (own_from, own_to),
         rss_before: before.map(|usage| usage.rss_bytes),
+        trace: trace.await?,
     }))
 }
 
@@ -176,13 +207,27 @@ async fn connect(
     live: &Arc<Live>,
 ) -> anyhow::Result<Vec<Worker>> {
     let server = client::Server::new(&options.base_url, &options.service_token, options.speaks)?;
-    let joining = shares.iter().map(|share| {
+    let cells = cells_of(shares.iter().flatten());
+    let joining = shares.iter().enumerate().map(|(number, share)| {
+        // The crowd stands with the first thread.
+        let (cells, crowd) = (cells.clone(), if number == 0 { options.crowd } else { Crowd::default() });
         let (server, share, live) = (server.clone(), share.clone(), Arc::clone(live));
         let (watchers, codec) = (options.watchers, options.codec);
         tokio::task::spawn_blocking(move || {
             let mut worker = Worker::new(pace, clock, live, server.speaks())?;
             for record in &share {
                 worker.add_ride(&server, record, watchers, codec)?;
+            }
+            for number in 0..crowd.maps {
+                // Each looks at another place.
+                let start = number * 7 % cells.len().max(1);
+                let seen: Vec<String> =
+                    cells.iter().cycle().skip(start).take(CELLS_OF_A_MAP.min(cells.len())).cloned().collect();
+                worker.add_map(server.watch_topics(&seen, None)?)?;
+            }
+            let first = share.first().map(|record| format!("trip:{}:ops", record.trip));
+            for topic in first.iter().cycle().take(crowd.asleep) {
+                worker.add_asleep(server.watch_topics(std::slice::from_ref(topic), Some(ASLEEP_BYTES))?);
             }
             anyhow::Ok(worker)
         })
@@ -192,4 +237,27 @@ async fn connect(
         workers.push(joined?.context("opening connections")?);
     }
     Ok(workers)
+}
+
+/// Topics of the cells that drivers are in at some time of their circle, near ones beside each other.
+fn cells_of<'a>(records: impl Iterator<Item = &'a setup::Record>) -> Vec<String> {
+    let mut cells: Vec<String> = Vec::new();
+    for record in records {
+        let circle = circle::Circle::new(record.number);
+        for t_ms in (0..circle::TURN_MS).step_by(circle::TURN_MS as usize / 8) {
+            let Some(cell) = MapCell::of_position(circle.at(t_ms)) else { continue };
+            let topic = Topic::Area(cell).to_string();
+            if !cells.contains(&topic) {
+                cells.push(topic);
+            }
+        }
+    }
+    cells
+}
+
+impl LoadOptions {
+    /// All connections that such a measurement opens.
+    pub fn connections(&self) -> usize {
+        self.drivers * (1 + self.watchers) + self.crowd.asleep + self.crowd.maps
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake::{Fake, Faults};
 use tokio::sync::watch;
 use wayfare_loadtest::demo::{DemoOptions, run_demo};
-use wayfare_loadtest::load::{self, IdleOptions, LoadOptions, Speaks};
+use wayfare_loadtest::load::{self, Crowd, IdleOptions, LoadOptions, Speaks};
 use wayfare_loadtest::rate::{RateOptions, rate};
 use wayfare_loadtest::replay::{Grouping, ReplayOptions, ReplayReport, replay};
 use wayfare_loadtest::town::Town;
@@ -29,7 +29,19 @@ fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
         progress: false,
         codec: DriveCodec::Json,
         speaks: Speaks::Wayfare,
+        crowd: Crowd::default(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newest_first_leaves_nothing_out_where_there_is_room_and_tells_how_old_positions_are() {
+    let fake = Fake::start(Faults::default()).await;
+    let report = load::newest(&options(&fake, 5, 2), 20.0).await.unwrap();
+    assert!(report.sent > 50 && report.sent + report.skipped >= 95, "{report}");
+    let age = report.age.expect("watchers had positions");
+    // Between two fixes a position gets 50 ms old.
+    assert!(age.p50_ms > 1.0, "{report}");
+    assert!(report.trace.iter().any(|sample| sample.deliveries_per_s > 0.0 && sample.p99_ms.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,8 @@ use wayfare_engine::{LocalPlane, Position};
 const SPEED_MPS: f64 = 15.0;
 /// Large enough that the course changes slowly, metres.
 const RADIUS_M: f64 = 1_000.0;
+/// Once round, ms.
+pub(super) const TURN_MS: i64 = (std::f64::consts::TAU * RADIUS_M / SPEED_MPS * 1000.0) as i64;
 /// Circles lie this far apart, metres.
 const APART_M: f64 = 300.0;
 /// Middle of all circles: open sea.
@@ -53,8 +55,7 @@ impl Circle {
 
     fn angle(t_ms: i64) -> f64 {
         // Whole turns are left out before the division loses digits.
-        let turn_ms = (std::f64::consts::TAU * RADIUS_M / SPEED_MPS * 1000.0) as i64;
-        t_ms.rem_euclid(turn_ms) as f64 / turn_ms as f64 * std::f64::consts::TAU
+        t_ms.rem_euclid(TURN_MS) as f64 / TURN_MS as f64 * std::f64::consts::TAU
     }
 }
 

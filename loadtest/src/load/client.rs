@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use socket2::{Domain, Socket, Type};
 use wayfare_wire::WATCH_JSON_V1;
 use wayfare_wire::codec::DriveCodec;
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
@@ -77,14 +78,14 @@ impl Server {
 
     /// A relay knows from the URL who comes, and for which room.
     fn enter_relay(&self, role: &str, room: &str) -> anyhow::Result<Opened> {
-        let (stream, early) = self.upgrade(&format!("/{role}/{room}"), None, "")?;
+        let (stream, early) = self.upgrade(&format!("/{role}/{room}"), None, "", None)?;
         release(stream, early)
     }
 
     /// Socket.IO 4 on Engine.IO 4, WebSocket alone: its packet types are written `0` open, `40` connect, `42` event.
     fn enter_socket_io(&self, role: &str, room: &str) -> anyhow::Result<Opened> {
         let path = format!("/socket.io/?EIO=4&transport=websocket&role={role}&room={room}");
-        let (mut stream, mut early) = self.upgrade(&path, None, "")?;
+        let (mut stream, mut early) = self.upgrade(&path, None, "", None)?;
         say(&mut stream, b"40")?;
         await_message(&mut stream, &mut early, br#"40{"sid""#)?;
         release(stream, early)
@@ -92,7 +93,7 @@ impl Server {
 
     /// A driver's connection, welcomed.
     pub(super) fn drive_wayfare(&self, token: &str, session: u64, codec: DriveCodec) -> anyhow::Result<Opened> {
-        let (mut stream, mut early) = self.upgrade("/v1/drive", Some(codec.subprotocol()), token)?;
+        let (mut stream, mut early) = self.upgrade("/v1/drive", Some(codec.subprotocol()), token, None)?;
         let hello = FromDriver::Hello { token: None, session: format!("{session:x}") };
         let (mut message, mut frame) = (Vec::new(), Vec::new());
         codec.write_from_driver(&mut message, &hello);
@@ -104,20 +105,30 @@ impl Server {
 
     /// A watcher's connection, subscribed to one topic.
     pub(super) fn watch_wayfare(&self, topic: &str) -> anyhow::Result<Opened> {
-        let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token)?;
-        let subscribe = FromWatcher::Subscribe {
-            topics: vec![Subscription { topic: topic.to_owned(), cursor: None, interval_ms: None }],
-        };
-        say(&mut stream, &serde_json::to_vec(&subscribe)?)?;
+        self.watch_topics(std::slice::from_ref(&topic.to_owned()), None)
+    }
+
+    /// The same to several, perhaps with a receive buffer of this many bytes.
+    pub(super) fn watch_topics(&self, topics: &[String], buffer: Option<usize>) -> anyhow::Result<Opened> {
+        let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token, buffer)?;
+        let topic = |topic: &String| Subscription { topic: topic.clone(), cursor: None, interval_ms: None };
+        let topics = topics.iter().map(topic).collect();
+        say(&mut stream, &serde_json::to_vec(&FromWatcher::Subscribe { topics })?)?;
         await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
         release(stream, early)
     }
 
     /// The handshake, again and again while the server says that others come first.
-    fn upgrade(&self, path: &str, protocol: Option<&str>, token: &str) -> anyhow::Result<(TcpStream, Vec<u8>)> {
+    fn upgrade(
+        &self,
+        path: &str,
+        protocol: Option<&str>,
+        token: &str,
+        buffer: Option<usize>,
+    ) -> anyhow::Result<(TcpStream, Vec<u8>)> {
         let began = Instant::now();
         loop {
-            match self.try_upgrade(path, protocol, token)? {
+            match self.try_upgrade(path, protocol, token, buffer)? {
                 Ok(opened) => return Ok(opened),
                 Err(head) if head.starts_with("HTTP/1.1 503") && began.elapsed() < ANSWER_WITHIN => {
                     std::thread::sleep(PUT_OFF);
@@ -133,8 +144,15 @@ impl Server {
         path: &str,
         protocol: Option<&str>,
         token: &str,
+        buffer: Option<usize>,
     ) -> anyhow::Result<Result<(TcpStream, Vec<u8>), String>> {
-        let mut stream = TcpStream::connect(self.address)?;
+        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None)?;
+        if let Some(bytes) = buffer {
+            // Before the connection is made, so that the window is as small as that.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.connect(&self.address.into())?;
+        let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What a generator counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 
@@ -33,6 +34,14 @@ pub(super) struct Counts {
     pub(super) latency_us: Histogram<u64>,
     /// From due to acked, microseconds.
     pub(super) ack_us: Histogram<u64>,
+    /// Fixes never sent, because a newer one was due when there was room: see `Pace::Newest`.
+    pub(super) skipped: u64,
+    /// How old the newest position was that each watcher had, looked at again and again, microseconds.
+    pub(super) age_us: Histogram<u64>,
+    /// Frames to maps, their bytes, and how old their first marker was.
+    pub(super) map_frames: u64,
+    pub(super) map_bytes: u64,
+    pub(super) map_us: Histogram<u64>,
 }
 
 impl Default for Counts {
@@ -53,6 +62,11 @@ impl Default for Counts {
             complaint: None,
             latency_us: histogram(),
             ack_us: histogram(),
+            skipped: 0,
+            age_us: histogram(),
+            map_frames: 0,
+            map_bytes: 0,
+            map_us: histogram(),
         }
     }
 }
@@ -75,6 +89,43 @@ impl Counts {
         // Both have the same bounds.
         let _ = self.latency_us.add(other.latency_us);
         let _ = self.ack_us.add(other.ack_us);
+        self.skipped += other.skipped;
+        let _ = self.age_us.add(other.age_us);
+        self.map_frames += other.map_frames;
+        self.map_bytes += other.map_bytes;
+        let _ = self.map_us.add(other.map_us);
+    }
+}
+
+/// What a thread has counted since it last told.
+#[derive(Debug)]
+pub(super) struct Untold {
+    pub(super) sent: u64,
+    pub(super) delivered: u64,
+    pub(super) bytes: u64,
+    /// Two digits are enough for a picture, and quickly added up.
+    pub(super) latency_us: Histogram<u64>,
+}
+
+impl Default for Untold {
+    fn default() -> Self {
+        let latency_us = Histogram::new_with_max(LONGEST_US, 2).expect("these bounds are legal");
+        Self { sent: 0, delivered: 0, bytes: 0, latency_us }
+    }
+}
+
+impl Untold {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.bytes += other.bytes;
+        // Both have the same bounds.
+        let _ = self.latency_us.add(&other.latency_us);
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.sent, self.delivered, self.bytes) = (0, 0, 0);
+        self.latency_us.reset();
     }
 }
 
@@ -83,17 +134,27 @@ impl Counts {
 pub(super) struct Live {
     sent: AtomicU64,
     delivered: AtomicU64,
+    /// Since it was last taken.
+    recent: Mutex<Untold>,
 }
 
 impl Live {
-    pub(super) fn note(&self, sent: u64, delivered: u64) {
-        self.sent.fetch_add(sent, Ordering::Relaxed);
-        self.delivered.fetch_add(delivered, Ordering::Relaxed);
+    /// Takes what a thread has counted.
+    pub(super) fn note(&self, untold: &mut Untold) {
+        self.sent.fetch_add(untold.sent, Ordering::Relaxed);
+        self.delivered.fetch_add(untold.delivered, Ordering::Relaxed);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(untold);
+        untold.clear();
     }
 
     /// Sent and delivered so far, warm-up included.
     pub(super) fn read(&self) -> (u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (read(&self.sent), read(&self.delivered))
+    }
+
+    /// What was counted since this was last asked.
+    pub(super) fn take_recent(&self) -> Untold {
+        std::mem::take(&mut *self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::LoadOptions;
 use super::counts::Counts;
 use super::process::Usage;
+use super::trace::Sample;
 
 /// Quantiles of a duration, milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -98,6 +99,20 @@ pub struct LoadReport {
     pub connections_closed: u64,
     /// The first error, in the server's words.
     pub first_error: Option<String>,
+    /// All connections, those of the crowd among them.
+    pub connections: usize,
+    /// Newest first: fixes that were left out.
+    pub skipped: u64,
+    /// Newest first: how old the newest position was that a watcher had.
+    pub age: Option<Quantiles>,
+    /// Maps: frames per second of all of them.
+    pub map_frames_per_s: f64,
+    /// Maps: bytes of a frame.
+    pub map_bytes_per_frame: f64,
+    /// Maps: how old a marker was when it came.
+    pub map: Option<Quantiles>,
+    /// How it went over time.
+    pub trace: Vec<Sample>,
 }
 
 /// What a report is made of.
@@ -109,6 +124,7 @@ pub(super) struct Measured<'a> {
     pub(super) server: Option<(Usage, Usage)>,
     pub(super) generator: (Usage, Usage),
     pub(super) rss_before: Option<u64>,
+    pub(super) trace: Vec<Sample>,
 }
 
 pub(super) fn mib(bytes: u64) -> f64 {
@@ -153,6 +169,13 @@ impl LoadReport {
             errors: counts.errors,
             connections_closed: counts.closed,
             first_error: counts.complaint.clone(),
+            connections: options.connections(),
+            skipped: counts.skipped,
+            age: Quantiles::of(&counts.age_us),
+            map_frames_per_s: counts.map_frames as f64 / seconds,
+            map_bytes_per_frame: per(counts.map_bytes as f64, counts.map_frames),
+            map: Quantiles::of(&counts.map_us),
+            trace: measured.trace.clone(),
         }
     }
 }
@@ -173,7 +196,15 @@ impl fmt::Display for LoadReport {
             writeln!(out, "  stalled     {:>12}", self.stalled)?;
         }
         writeln!(out, "  bytes each  {:>12.1}", self.bytes_per_delivery)?;
-        for (name, quantiles) in [("delivery", self.delivery), ("ack", self.ack)] {
+        if self.skipped > 0 {
+            writeln!(out, "  left out    {:>12}", self.skipped)?;
+        }
+        if self.map_frames_per_s > 0.0 {
+            let (frames, bytes) = (self.map_frames_per_s, self.map_bytes_per_frame);
+            writeln!(out, "maps          {frames:>12.0} frames/s  {bytes:>8.0} bytes each")?;
+        }
+        let quantiles = [("delivery", self.delivery), ("ack", self.ack), ("newest is", self.age), ("marker", self.map)];
+        for (name, quantiles) in quantiles {
             let Some(q) = quantiles else { continue };
             writeln!(
                 out,

@@ -7,13 +7,14 @@ mod ride;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
 use super::client::{Opened, Server};
-use super::counts::{Counts, Live};
+use super::counts::{Counts, Live, Untold};
 use super::peer::Speaks;
 use super::setup::Record;
 use crate::clock::Clock;
@@ -47,6 +48,11 @@ pub(super) enum Pace {
         /// Most fixes per second and driver; 0: any.
         rate_max_hz: f64,
     },
+    /// At fixed times, and the newest first: what was due while there was no room is not sent any more, as apps do that obey the server.
+    Newest {
+        /// Fixes per second and driver.
+        rate_hz: f64,
+    },
     /// Never.
     Idle,
 }
@@ -79,8 +85,9 @@ pub(super) struct Worker {
     clock: Clock,
     counts: Counts,
     live: Arc<Live>,
-    /// Sent and delivered since last told.
-    untold: (u64, u64),
+    untold: Untold,
+    /// Sockets that are open and never read.
+    asleep: Vec<TcpStream>,
     buffer: Box<[u8]>,
     /// When to look at which ride, Unix ms.
     wakes: BinaryHeap<Reverse<(i64, usize)>>,
@@ -97,7 +104,8 @@ impl Worker {
             clock,
             counts: Counts::default(),
             live,
-            untold: (0, 0),
+            untold: Untold::default(),
+            asleep: Vec::new(),
             buffer: vec![0; READ_BYTES].into(),
             wakes: BinaryHeap::new(),
             speaks,
@@ -121,6 +129,16 @@ impl Worker {
         let conn = self.add(opened, Who::Driver { ride })?;
         self.rides.push(Ride::new(record.number, conn, watchers as u32, codec, self.speaks));
         Ok(())
+    }
+
+    /// A map, whose frames are counted apart.
+    pub(super) fn add_map(&mut self, opened: Opened) -> io::Result<()> {
+        self.add(opened, Who::Map).map(|_| ())
+    }
+
+    /// Somebody who has stopped reading.
+    pub(super) fn add_asleep(&mut self, opened: Opened) {
+        self.asleep.push(opened.stream);
     }
 
     /// Holds a connection that is not counted.
@@ -168,9 +186,9 @@ impl Worker {
             }
             if Instant::now() >= tell_at {
                 tell_at = Instant::now() + TELL;
-                let (sent, delivered) = std::mem::take(&mut self.untold);
-                self.live.note(sent, delivered);
+                self.live.note(&mut self.untold);
                 self.give_up_stalled();
+                self.note_ages(window);
             }
         }
     }
@@ -180,7 +198,7 @@ impl Worker {
         let count = self.rides.len().max(1) as f64;
         for index in 0..self.rides.len() {
             let period_ms = match self.pace {
-                Pace::Open { rate_hz } => 1000.0 / rate_hz,
+                Pace::Open { rate_hz } | Pace::Newest { rate_hz } => 1000.0 / rate_hz,
                 Pace::Closed { .. } => 200.0,
                 Pace::Idle => return,
             };
@@ -207,6 +225,19 @@ impl Worker {
             if stalled > 0 {
                 self.counts.stalled += stalled;
                 self.wake(index, now_ms);
+            }
+        }
+    }
+
+    /// Looks how old the newest position of each watcher is.
+    fn note_ages(&mut self, window: Window) {
+        let now_ms = self.clock.now_ms();
+        if !matches!(self.pace, Pace::Newest { .. }) || !window.counts(now_ms) {
+            return;
+        }
+        for conn in &self.conns {
+            if let Who::Watcher { seen_ms: seen_ms @ 1.., .. } = conn.who {
+                self.counts.age_us.saturating_record((now_ms - seen_ms).max(0) as u64 * 1000);
             }
         }
     }
@@ -260,6 +291,27 @@ impl Worker {
                 self.send(index, due_ms, window);
                 Some(next_ms)
             }
+            Pace::Newest { rate_hz } => {
+                let due_ms = ride.due_ms(rate_hz);
+                if due_ms >= window.to_ms {
+                    return None;
+                }
+                if due_ms > now_ms {
+                    return Some(due_ms);
+                }
+                if !ride.may_send() || self.conns[ride.conn].is_behind() {
+                    return Some(now_ms + AGAIN_MS);
+                }
+                let skipped = ride.skip_to_newest(rate_hz, now_ms);
+                let due_ms = ride.due_ms(rate_hz);
+                ride.count_due();
+                let next_ms = ride.due_ms(rate_hz);
+                if window.counts(due_ms) {
+                    self.counts.skipped += skipped;
+                }
+                self.send(index, due_ms, window);
+                Some(next_ms)
+            }
             Pace::Closed { in_flight, rate_max_hz } => {
                 if now_ms >= window.to_ms {
                     return None;
@@ -288,7 +340,7 @@ impl Worker {
         }
         let conn = &mut self.conns[ride.conn];
         conn.write(ride.message(t_ms, now_ms));
-        self.untold.0 += 1;
+        self.untold.sent += 1;
         if window.counts(t_ms) {
             self.counts.sent += 1;
             self.counts.sent_late += u64::from(now_ms - t_ms > 5);

@@ -17,6 +17,8 @@ pub(super) enum Who {
         /// `t_ms` of the newest fix it was told.
         seen_ms: i64,
     },
+    /// A map of all drivers.
+    Map,
     /// Held open and not counted.
     Nobody,
 }
@@ -43,6 +45,11 @@ impl Conn {
     /// The server is gone; true the first time.
     pub(super) fn close(&mut self) -> bool {
         std::mem::replace(&mut self.open, false)
+    }
+
+    /// Whether the kernel has not taken all yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
     /// Writes as much as fits; the rest goes when there is room.

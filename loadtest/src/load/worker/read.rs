@@ -86,6 +86,7 @@ impl Worker {
                 let newest_ms = self.take_state(ride, seen_ms, frame, now_us, window);
                 self.conns[index].who = Who::Watcher { ride, seen_ms: newest_ms };
             }
+            Who::Map => self.take_map(frame, now_us, window),
             Who::Nobody => {}
         }
     }
@@ -152,12 +153,28 @@ impl Worker {
             let late_us = (now_us - t_ms * 1000).max(0) as u64;
             self.counts.latency_us.saturating_record(late_us);
         }
-        self.untold.1 += 1;
+        self.untold.delivered += 1;
+        self.untold.bytes += frame.size as u64;
+        self.untold.latency_us.saturating_record((now_us - t_ms * 1000).max(0) as u64);
         if self.rides[ride].delivered(t_ms) {
             // There is room for another one.
             self.wake(ride, now_us.div_euclid(1000));
         }
         t_ms
+    }
+
+    /// A map is told of many drivers in one frame: the first marker stands for all.
+    fn take_map(&mut self, frame: &Frame<'_>, now_us: i64, window: Window) {
+        if !window.counts(now_us.div_euclid(1000)) {
+            return;
+        }
+        self.counts.map_frames += 1;
+        self.counts.map_bytes += frame.size as u64;
+        if let (true, Some(t_ms)) =
+            (frame.payload.starts_with(br#"{"type":"delta""#), number_after(frame.payload, br#""t_ms":"#))
+        {
+            self.counts.map_us.saturating_record((now_us - t_ms * 1000).max(0) as u64);
+        }
     }
 
     fn lost(&mut self, index: usize) {

@@ -73,6 +73,14 @@ impl Ride {
         self.due_count += 1;
     }
 
+    /// Leaves out what was due before the newest that is due, and says how many that were.
+    pub(super) fn skip_to_newest(&mut self, rate_hz: f64, now_ms: i64) -> u64 {
+        let newest = ((now_ms - self.begin_ms) as f64 * rate_hz / 1000.0) as u64;
+        let skipped = newest.saturating_sub(self.due_count);
+        self.due_count += skipped;
+        skipped
+    }
+
     /// Whether the server would still recognise a resend of all that is unacked.
     pub(super) fn may_send(&self) -> bool {
         self.unacked.len() < UNACKED_MAX
