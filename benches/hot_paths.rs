@@ -11,7 +11,7 @@ use wayfare_engine::{
     Batch, Effect, Fence as StopFence, Knowledge, LimitsTable, Millis, Phase, Plan, PlanStop, PlanTrip, Position,
     RawFix, Room, StopKind, Tracker, TripId, Vehicle, World,
 };
-use wayfare_wire::codec::{Codec, from_driver};
+use wayfare_wire::codec::{Codec, from_driver, moves};
 
 const FIX: &[u8] = br#"{"type":"fixes","seq":1842,"fixes":[{"lat":41.141412,"lon":-8.618643,"t_ms":1763686800123,"accuracy_m":6,"speed_mps":8.2,"heading_deg":93}]}"#;
 
@@ -119,6 +119,16 @@ fn encode(criterion: &mut Criterion) {
         bencher.iter(|| {
             out.clear();
             Codec::Json.delta(&mut out, 7, 1842, black_box(members.as_bytes()));
+            black_box(&out);
+        });
+    });
+    // What a shard pays once for all watchers of Protocol Buffers: the same delta, read and written as a move.
+    group.bench_function("the same as a move", |bencher| {
+        let mut out = Vec::new();
+        bencher.iter(|| {
+            out.clear();
+            let deltas = [(1842, black_box(members.as_bytes()))].into_iter();
+            assert!(moves::write(&mut out, 7, Some(black_box(POSITION.as_bytes())), deltas));
             black_box(&out);
         });
     });

@@ -19,10 +19,12 @@ mod key;
 mod log;
 mod media;
 mod pages;
+mod prediction;
 mod quic;
 mod roads;
 mod tls;
 mod trips;
+mod visibility;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,10 +49,12 @@ pub use self::key::Key;
 pub use self::log::Log;
 pub use self::media::Media;
 pub use self::pages::Pages;
+pub use self::prediction::Prediction;
 pub use self::quic::Quic;
 pub use self::roads::Roads;
 pub use self::tls::Tls;
 pub use self::trips::Trips;
+pub use self::visibility::Visibility;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -66,11 +70,13 @@ pub struct Config {
     pub database: Database,
     pub cores: CoresConfig,
     pub ingest: Ingest,
+    pub prediction: Prediction,
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
     pub files: Files,
     pub media: Media,
+    pub visibility: Visibility,
     pub roads: Roads,
     pub pages: Pages,
 }
@@ -87,11 +93,13 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("database", database::KEYS),
     ("cores", cores::KEYS),
     ("ingest", ingest::KEYS),
+    ("prediction", prediction::KEYS),
     ("fix_log", fix_log::KEYS),
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
     ("files", files::KEYS),
     ("media", media::KEYS),
+    ("visibility", visibility::KEYS),
     ("roads", roads::KEYS),
     ("pages", pages::KEYS),
 ];
@@ -166,6 +174,7 @@ impl Config {
         self.ingest.check()?;
         self.trips.check()?;
         self.files.check()?;
+        self.visibility.rules()?;
         self.roads.check()?;
         self.pages.check()
     }
@@ -192,7 +201,7 @@ impl Config {
 
     /// For the room of that name.
     pub fn ingest(&self) -> anyhow::Result<wayfare_ingest::IngestConfig> {
-        self.ingest.room(&self.bus.node)
+        self.ingest.room(&self.bus.node, self.prediction.pacing(), self.visibility.rules()?)
     }
 
     /// For the room of that name.

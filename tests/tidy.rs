@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wayfare-media-worker", &["wayfare-blobs", "wayfare-bus", "wayfare-wire"]),
     ("wayfare-driver", &["wayfare-engine", "wayfare-wire"]),
     // floor 3
-    ("wayfare-eval", &["wayfare-atlas", "wayfare-engine"]),
+    ("wayfare-eval", &["wayfare-atlas", "wayfare-engine", "wayfare-wire"]),
     ("wayfare-loadtest", &["wayfare-driver", "wayfare-engine", "wayfare-wire"]),
     (
         "wayfare",

@@ -10,9 +10,10 @@ mod routes;
 mod shard;
 mod sse;
 mod subjects;
+mod wait;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,6 +40,8 @@ pub struct FanoutConfig {
     pub slow_timeout: Duration,
     /// Most topics on one WebSocket.
     pub topics_per_connection: usize,
+    /// Most `area:` topics among them: the cells of a screen, and those it has just left.
+    pub areas_per_connection: usize,
     /// Most topics of one SSE stream or poll.
     pub topics_per_url: usize,
     /// Most events waiting between the bus and one shard; beyond it topics are conflated.
@@ -56,6 +59,7 @@ impl Default for FanoutConfig {
             auth_timeout: Duration::from_secs(5),
             slow_timeout: Duration::from_secs(30),
             topics_per_connection: 100,
+            areas_per_connection: 96,
             topics_per_url: 8,
             shard_queue: 65_536,
             drain_spread: Duration::from_secs(10),
@@ -72,6 +76,8 @@ pub(crate) struct House {
     pub origins: AllowedOrigins,
     pub gate: Arc<Gate>,
     pub subjects: Subjects,
+    /// The node is leaving: nobody may begin to wait.
+    pub draining: AtomicBool,
 }
 
 /// The role: shards on their cores, and the routes that lead to them.
@@ -93,7 +99,15 @@ impl Fanout {
         cores: &Cores,
     ) -> Arc<Self> {
         metrics::describe();
-        let house = Arc::new(House { config, bus, verifier, origins, gate, subjects: Subjects::default() });
+        let house = Arc::new(House {
+            config,
+            bus,
+            verifier,
+            origins,
+            gate,
+            subjects: Subjects::default(),
+            draining: AtomicBool::new(false),
+        });
         let (end, ended) = mpsc::channel(1);
         let start = |core| {
             let (sender, commands) = mpsc::channel(1024);
@@ -115,6 +129,7 @@ impl Fanout {
 
     /// Tells every watcher when to come back, closes, and waits until all are gone, at most `timeout`.
     pub async fn drain(&self, timeout: Duration) {
+        self.house.draining.store(true, Ordering::Relaxed);
         for shard in &self.shards {
             let _ = shard.send(shard::Command::Drain).await;
         }
@@ -126,7 +141,7 @@ impl Fanout {
 
     /// The next shard in turn.
     fn shard(&self) -> &mpsc::Sender<shard::Command> {
-        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.shards[turn % self.shards.len()]
     }
 }

@@ -14,11 +14,12 @@ use wayfare_bus::{Away, Members, Snapshot};
 use wayfare_net::reply::Refusal;
 use wayfare_net::tokens::{self, TokenError};
 use wayfare_net::ws::handshake;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::cursor::parse_list;
 use wayfare_wire::topic::Kind;
-use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, TokenKind, Topic, WATCH_JSON_V1};
+use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, TokenKind, Topic};
 
-use crate::shard::{Command, Start};
+use crate::shard::{Command, INTERVAL_MS_MAX, Start};
 use crate::sse::{EventStream, PIECES_MAX};
 use crate::{Fanout, House, TOPIC_OWNERS, access, poll};
 
@@ -43,6 +44,12 @@ pub struct WatchQuery {
     pub cursor: Option<String>,
     /// In place of a header.
     pub ticket: Option<String>,
+    /// Of a stream: news of each state at most this often, milliseconds.
+    #[serde(default)]
+    pub interval_ms: u32,
+    /// Of a poll: answer when something changed, or after so many seconds.
+    #[serde(default)]
+    pub wait: u32,
 }
 
 async fn websocket(
@@ -62,8 +69,9 @@ async fn websocket(
         }
     };
     let shard = fanout.shard().clone();
-    handshake::upgrade(request, &[WATCH_JSON_V1], move |socket, _| {
-        if shard.try_send(Command::WebSocket { socket, bearer }).is_err() {
+    handshake::upgrade(request, &Codec::ALL.map(Codec::subprotocol), move |socket, subprotocol| {
+        let Some(codec) = Codec::of(subprotocol) else { return };
+        if shard.try_send(Command::WebSocket { socket, codec, bearer }).is_err() {
             tracing::debug!("a shard is full or gone: a new connection was dropped");
         }
     })
@@ -79,6 +87,7 @@ async fn stream(
     let claims = authenticate(house, &headers, query.ticket.as_deref()).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let wanted = parse_wanted(house, &query.topics, last.or(query.cursor.as_deref()))?;
+    check_interval(query.interval_ms)?;
     // Refusals belong into the status, so the topics are looked at before the stream begins.
     let mut over = None;
     let mut topics = Vec::new();
@@ -95,7 +104,7 @@ async fn stream(
     house.gate.admit(&claims)?;
     let open = house.subjects.open(&claims).ok_or_else(too_many_connections)?;
     let (sink, pieces) = mpsc::channel(PIECES_MAX);
-    let command = Command::Stream { sink, bearer: (claims, open), topics };
+    let command = Command::Stream { sink, bearer: (claims, open), topics, interval_ms: query.interval_ms };
     if fanout.shard().send(command).await.is_err() {
         return Err(ErrorBody::new(ErrorCode::Draining, "the node is shutting down").after_ms(1000).into());
     }
@@ -204,6 +213,15 @@ pub fn check_origin(house: &House, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(ErrorBody::new(ErrorCode::Forbidden, "this origin is not allowed here").field("origin").into())
 }
 
+/// Whether somebody may be told that seldom.
+pub fn check_interval(interval_ms: u32) -> Result<(), ErrorBody> {
+    if interval_ms <= INTERVAL_MS_MAX {
+        return Ok(());
+    }
+    let message = format!("an interval of {interval_ms} ms, the longest is {INTERVAL_MS_MAX}");
+    Err(ErrorBody::new(ErrorCode::Invalid, message).field("interval_ms"))
+}
+
 pub fn not_found(topic: &str) -> ErrorBody {
     ErrorBody::new(ErrorCode::NotFound, "there is no such topic, or it is not for this token").topic(topic)
 }
@@ -216,6 +234,6 @@ pub fn too_many_misses(topic: &str) -> ErrorBody {
     ErrorBody::new(ErrorCode::RateLimited, "too many topics that are not there").after_ms(10_000).topic(topic)
 }
 
-fn too_many_connections() -> Refusal {
+pub fn too_many_connections() -> Refusal {
     ErrorBody::new(ErrorCode::RateLimited, "too many open connections of this token's bearer").after_ms(30_000).into()
 }

@@ -7,10 +7,14 @@
 mod conn;
 mod conn_task;
 mod flush;
+mod joined;
 mod log;
+mod paced;
 mod state;
 mod subscribe;
 mod topic;
+
+pub use paced::INTERVAL_MS_MAX;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use wayfare_net::ws::handshake::Socket;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::{Claims, Cursor, Topic};
 
 use crate::House;
@@ -32,6 +37,8 @@ pub enum Command {
     WebSocket {
         /// The connection.
         socket: Socket,
+        /// What was agreed on.
+        codec: Codec,
         /// Who it is, if known already.
         bearer: Option<(Claims, Open)>,
     },
@@ -43,6 +50,8 @@ pub enum Command {
         bearer: (Claims, Open),
         /// In the URL's order.
         topics: Vec<(Topic, Option<Start>)>,
+        /// News of each state at most this often, milliseconds; 0: as they happen.
+        interval_ms: u32,
     },
     /// Say goodbye to everyone.
     Drain,
@@ -77,6 +86,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let next_paced = shard.state.borrow().paced_at();
         tokio::select! {
             () = subscriber.recv(&mut events) => {
                 // What is at the door just now goes out in the same write: a look at the sockets costs a fraction of one.
@@ -89,6 +99,7 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
                 state.flush();
             }
             () = shard.wants.notified() => {}
+            () = at(next_paced), if next_paced.is_some() => shard.state.borrow_mut().tell_paced(),
             _ = tick.tick() => shard.state.borrow_mut().look_over(),
             command = commands.recv() => match command {
                 Some(command) => shard.obey(command),
@@ -118,11 +129,21 @@ pub async fn run(house: Arc<House>, index: usize, mut commands: mpsc::Receiver<C
     }
 }
 
+/// Waits for a time; for ever if there is none.
+async fn at(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Shard {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
-            Command::WebSocket { socket, bearer } => conn_task::open(self, socket, bearer),
-            Command::Stream { sink, bearer, topics } => self.state.borrow_mut().open_stream(sink, bearer, topics),
+            Command::WebSocket { socket, codec, bearer } => conn_task::open(self, socket, codec, bearer),
+            Command::Stream { sink, bearer, topics, interval_ms } => {
+                self.state.borrow_mut().open_stream(sink, bearer, topics, interval_ms);
+            }
             Command::Drain => self.state.borrow_mut().drain(),
         }
     }

@@ -24,7 +24,7 @@ use axum::Router;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use wayfare_atlas::Atlas;
 use wayfare_bus::Bus;
-use wayfare_engine::{DriverId, Knowledge, LimitsTable, Room, ServiceArea, World};
+use wayfare_engine::{DriverId, Knowledge, LimitsTable, Pacing, Room, ServiceArea, Visibility, World};
 use wayfare_net::bucket::Rate;
 use wayfare_net::cores::Cores;
 use wayfare_net::gate::Gate;
@@ -68,6 +68,10 @@ pub struct IngestConfig {
     pub checkpoint_interval: Duration,
     /// What is believed of a fix, by vehicle.
     pub limits: LimitsTable,
+    /// How exact watchers' foresight must be, by phase.
+    pub pacing: Pacing,
+    /// What customers see, and when.
+    pub visibility: Visibility,
     /// Where the operator delivers; everywhere if `None`.
     pub area: Option<ServiceArea>,
 }
@@ -87,6 +91,8 @@ impl Default for IngestConfig {
             idle_unload: Duration::from_secs(600),
             checkpoint_interval: Duration::from_secs(10),
             limits: LimitsTable::default(),
+            pacing: Pacing::default(),
+            visibility: Visibility::default(),
             area: None,
         }
     }

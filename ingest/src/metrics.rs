@@ -31,6 +31,8 @@ pub struct Counters {
     pub resent: u64,
     /// Publishes to state topics.
     pub published: u64,
+    /// Positions of trips that were not told because watchers foresee them.
+    pub foreseen: u64,
     /// Publishes that a fence or a tombstone refused.
     pub refused: u64,
     /// Events of the operator's fences, in the order of [`FenceKind::ALL`].
@@ -47,7 +49,7 @@ impl Counters {
     }
 
     /// Notes how good the arrivals foreseen on a trip were: at most eight, once per trip.
-    pub fn foreseen(&self, arrived: Millis, forecasts: &[Forecast]) {
+    pub fn outcome(&self, arrived: Millis, forecasts: &[Forecast]) {
         for one in forecasts {
             let basis = one.basis.code();
             let (real_s, foreseen_s) = (arrived.since_s(one.made), one.at.since_s(one.made));
@@ -79,6 +81,7 @@ impl Counters {
         counter!("wayfare_fix_messages_total").increment(self.messages);
         counter!("wayfare_fix_messages_resent_total").increment(self.resent);
         counter!("wayfare_published_total").increment(self.published);
+        counter!("wayfare_positions_foreseen_total").increment(self.foreseen);
         counter!("wayfare_publishes_refused_total").increment(self.refused);
         *self = Self::default();
     }
@@ -87,6 +90,10 @@ impl Counters {
 /// Help texts.
 pub fn describe() {
     describe_counter!("wayfare_fixes_total", "Fixes judged, by verdict; their sum is what was received");
+    describe_counter!(
+        "wayfare_positions_foreseen_total",
+        "Positions of a trip that were not told because its watchers foresee them"
+    );
     describe_counter!("wayfare_fix_messages_total", "Messages of fixes, resent ones included");
     describe_counter!("wayfare_fix_messages_resent_total", "Messages of fixes recognised as resent");
     describe_counter!("wayfare_published_total", "Changes told on state topics");

@@ -7,6 +7,7 @@
 mod acks;
 mod apps;
 mod conn_task;
+mod customer;
 mod deliveries;
 mod drivers;
 mod events;
@@ -20,6 +21,7 @@ mod quic_task;
 mod recall;
 mod state;
 mod tell;
+mod view;
 
 use std::cell::RefCell;
 use std::rc::Rc;

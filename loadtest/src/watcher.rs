@@ -42,7 +42,7 @@ impl Watcher {
     pub async fn subscribe(&mut self, topic: &str) -> anyhow::Result<()> {
         let topic = topic.to_owned();
         let cursor = None;
-        let topics = vec![Subscription { topic, cursor }];
+        let topics = vec![Subscription { topic, cursor, interval_ms: None }];
         let text = serde_json::to_string(&FromWatcher::Subscribe { topics })?;
         Ok(self.socket.send(Message::text(text)).await?)
     }

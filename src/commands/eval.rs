@@ -23,6 +23,21 @@ pub enum Options {
         #[command(flatten)]
         output: Output,
     },
+    /// Positions that watchers of real trips are told: how many, in how many bytes.
+    Watch {
+        /// The roads file; without one, on straight lines.
+        #[arg(long)]
+        roads: Option<PathBuf>,
+        /// Recorded trips: trace,t,lat,lon.
+        #[arg(long)]
+        trips: PathBuf,
+        /// A position is told when watchers see the courier further away than this, metres.
+        #[arg(long, default_value_t = 10.0)]
+        tolerance: f32,
+        /// Print JSON in place of Markdown.
+        #[arg(long)]
+        json: bool,
+    },
     /// Matched ways against a reference's.
     Match {
         /// The roads file.
@@ -66,6 +81,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             let network = roads.as_deref().map(car).transpose()?;
             let traces = wayfare_eval::read_trips(&read(trips)?).with_context(|| trips.display().to_string())?;
             output.give(wayfare_eval::evaluate_arrivals(network, &traces))
+        }
+        Options::Watch { roads, trips, tolerance, json } => {
+            let network = roads.as_deref().map(car).transpose()?;
+            let traces = wayfare_eval::read_trips(&read(trips)?).with_context(|| trips.display().to_string())?;
+            let report = wayfare_eval::evaluate_watched(network.as_ref(), &traces, *tolerance);
+            let output = Output { predictions: None, json: *json };
+            output.give((report, String::new()))
         }
         Options::Match { roads, trips, reference, output } => {
             let network = car(roads)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
-use wayfare_engine::{LimitsTable, ServiceArea, Vehicle};
+use wayfare_engine::{LimitsTable, Pacing, ServiceArea, Vehicle, Visibility};
 use wayfare_net::bucket::Rate;
 
 use super::key::{Key, number, word};
@@ -131,7 +131,12 @@ impl Ingest {
     }
 
     /// For the room of that name; `node` is this process's name.
-    pub(super) fn room(&self, node: &str) -> anyhow::Result<wayfare_ingest::IngestConfig> {
+    pub(super) fn room(
+        &self,
+        node: &str,
+        pacing: Pacing,
+        visibility: Visibility,
+    ) -> anyhow::Result<wayfare_ingest::IngestConfig> {
         let seconds = |value: u32| Duration::from_secs(u64::from(value));
         Ok(wayfare_ingest::IngestConfig {
             node: node.to_owned(),
@@ -146,6 +151,8 @@ impl Ingest {
             idle_unload: seconds(self.idle_unload_s),
             checkpoint_interval: seconds(self.checkpoint_interval_s),
             limits: self.limits()?,
+            pacing,
+            visibility,
             area: self.area()?,
         })
     }

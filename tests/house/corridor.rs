@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use wayfare_wire::codec::Codec;
 
 use crate::drive::App;
 use crate::harness::{House, SOON, now_ms, until};
@@ -54,6 +55,8 @@ pub async fn a_ride_is_seen_the_same(house: House) {
     let topic = &*trip.topic;
     let mut socket = Watcher::open(&house, &customer).await;
     socket.subscribe(&[topic]).await;
+    let mut binary = Watcher::open_as(&house, &customer, Codec::Proto).await;
+    binary.subscribe(&[topic]).await;
     let mut stream = EventSource::open(&house, &customer, &[topic]).await;
     let mut poller = Poller::new(&house, &customer, &[topic]);
     let mut operator = Watcher::open(&house, &support).await;
@@ -82,6 +85,7 @@ pub async fn a_ride_is_seen_the_same(house: House) {
             memory.phase(topic) == phase && (reached < rank("to_dropoff") || position["t_ms"] == newest)
         };
         socket.until("the customer's view", as_wanted).await;
+        binary.until("the customer's view", as_wanted).await;
         stream.until("the customer's view", as_wanted).await;
         poller.until(&house, "the customer's view", as_wanted).await;
         check_customer_view(socket.memory.state(topic));
@@ -95,17 +99,20 @@ pub async fn a_ride_is_seen_the_same(house: House) {
 
     // The dwell at the door is completed by silence: fixes of before the assignment do not count for it.
     socket.until("arrival", |memory| memory.phase(topic) == "arrived").await;
+    binary.until("arrival", |memory| memory.phase(topic) == "arrived").await;
     stream.until("arrival", |memory| memory.phase(topic) == "arrived").await;
     poller.until(&house, "arrival", |memory| memory.phase(topic) == "arrived").await;
     assert_eq!(socket.memory.cursor(topic), stream.memory.cursor(topic));
 
     house.post(&format!("/v1/trips/{}/complete", trip.id), json!({})).await;
     socket.until("the end", |memory| memory.ended(topic)).await;
+    binary.until("the end", |memory| memory.ended(topic)).await;
     stream.until("the end", |memory| memory.ended(topic)).await;
     stream.ended().await;
     poller.until(&house, "the end", |memory| memory.ended(topic)).await;
     operator.until("the end", |memory| memory.ended(&trip.ops)).await;
     assert_eq!(socket.memory.phase(topic), "delivered");
+    assert_eq!(socket.memory.state(topic), binary.memory.state(topic));
     assert_eq!(socket.memory.state(topic), stream.memory.state(topic));
     assert_eq!(socket.memory.state(topic), poller.memory.state(topic));
 
@@ -337,10 +344,12 @@ async fn a_store_hears_each_event_of_its_trips_once_and_in_order() {
     assert_eq!(socket.memory.events, stream.memory.events);
     assert_eq!(socket.memory.events, poller.memory.events);
     // From the oldest kept, on a connection that knows nothing.
-    let mut again = Watcher::open(&house, &token).await;
-    again.say(json!({ "type": "subscribe", "topics": [{ "topic": topic, "cursor": "start" }] })).await;
-    again.until("four events", whole).await;
-    assert_eq!(again.memory.events, socket.memory.events);
+    for codec in Codec::ALL {
+        let mut again = Watcher::open_as(&house, &token, codec).await;
+        again.say(json!({ "type": "subscribe", "topics": [{ "topic": topic, "cursor": "start" }] })).await;
+        again.until("four events", whole).await;
+        assert_eq!(again.memory.events, socket.memory.events);
+    }
     house.assert_clean_log();
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use wayfare_wire::codec::Codec;
 
 use crate::drive::{App, Outbox};
 use crate::harness::{House, SOON, fault_time, now_ms, within};
@@ -94,7 +95,9 @@ async fn watchers_that_are_cut_again_and_again_miss_nothing_silently() {
             let topics = topics.each_ref().map(String::as_str);
             let (mut memory, mut dice, mut half_open, mut cuts) = (Memory::new(&house), Dice(number), Vec::new(), 0);
             while !stop.load(Ordering::Relaxed) {
-                let mut watcher = Watcher::resume(&house, &house.key, memory).await.unwrap();
+                // The codec changes from line to line, too: what is held does not know in which it came.
+                let codec = Codec::ALL[dice.roll(2) as usize];
+                let mut watcher = Watcher::resume_as(&house, &house.key, memory, codec).await.unwrap();
                 watcher.subscribe(&topics).await;
                 let lasts = dice.while_line_lasts();
                 let _ = tokio::time::timeout(lasts, async { while watcher.step().await.is_some() {} }).await;
@@ -175,7 +178,7 @@ async fn who_joins_in_the_middle_of_a_storm_holds_exactly_what_others_hold() {
     let began = Instant::now();
     let mut joined = Vec::new();
     while began.elapsed() < Duration::from_secs(4) {
-        let mut watcher = Watcher::open(&house, &house.key).await;
+        let mut watcher = Watcher::open_as(&house, &house.key, Codec::ALL[joined.len() % 2]).await;
         // Twice the same topic, and once more a moment later: each answer is a snapshot at the tip.
         watcher.subscribe(&[topics[0], topics[1], topics[0]]).await;
         let _ = tokio::time::timeout(Duration::from_millis(30), async { while first.step().await.is_some() {} }).await;

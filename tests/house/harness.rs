@@ -301,6 +301,11 @@ impl House {
         }
         command
             .env("RUST_BACKTRACE", "0")
+            // Most tests wait for each position they sent: what watchers foresee has tests of its own.
+            .envs(
+                ["WAITING", "UNDER_WAY", "ARRIVING"]
+                    .map(|phase| (format!("WAYFARE_PREDICTION_{phase}_TOLERANCE_M"), "0")),
+            )
             .env("WAYFARE_DATA_DIR", self.dir.path().join("data"))
             .env("WAYFARE_HTTP_LISTEN", format!("127.0.0.1:{}", self.port))
             .envs(self.settings.iter().map(|(name, value)| (format!("WAYFARE_{name}"), value)));

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
+use wayfare_wire::WATCH_PROTO_V1;
+use wayfare_wire::codec::Codec;
 
 use crate::drive::{App, DRIVE, Outbox};
 use crate::harness::{House, SOON, now_ms, until, within};
@@ -104,6 +106,9 @@ async fn a_watcher_that_pauses_is_conflated_and_exact_again() {
     let ws = open(&house, "/v1/watch", WATCH, Some(&house.key), Some(4096)).await.unwrap();
     let mut slow = Watcher::over(ws, Memory::new(&house));
     slow.subscribe(&topics).await;
+    let ws = open(&house, "/v1/watch", WATCH_PROTO_V1, Some(&house.key), Some(4096)).await.unwrap();
+    let mut slow_binary = Watcher::over_as(ws, Memory::new(&house), Codec::Proto);
+    slow_binary.subscribe(&topics).await;
     let mut steady = Watcher::open(&house, &house.key).await;
     steady.subscribe(&topics).await;
     let mut stream = EventSource::open(&house, &house.key, &topics).await;
@@ -112,7 +117,10 @@ async fn a_watcher_that_pauses_is_conflated_and_exact_again() {
     for _ in 0..4 {
         let steady = async { while steady.step().await.is_some() {} };
         let _ = tokio::time::timeout(Duration::from_millis(1000), steady).await;
-        let _ = tokio::time::timeout(Duration::from_millis(200), async { while slow.step().await.is_some() {} }).await;
+        for slow in [&mut slow, &mut slow_binary] {
+            let reads = async { while slow.step().await.is_some() {} };
+            let _ = tokio::time::timeout(Duration::from_millis(200), reads).await;
+        }
         let _ =
             tokio::time::timeout(Duration::from_millis(200), async { while stream.step().await.is_some() {} }).await;
     }
@@ -120,13 +128,18 @@ async fn a_watcher_that_pauses_is_conflated_and_exact_again() {
     let last_ms = within(SOON, "the last ack", publisher).await.unwrap();
     let arrived = |memory: &Memory| topics.iter().all(|topic| memory.state(topic)["position"]["t_ms"] == last_ms);
     slow.until("the last position", arrived).await;
+    slow_binary.until("the last position", arrived).await;
     steady.until("the last position", arrived).await;
     stream.until("the last position", arrived).await;
     for topic in topics {
         assert_eq!(slow.memory.state(topic), steady.memory.state(topic));
         assert_eq!(slow.memory.cursor(topic), steady.memory.cursor(topic));
+        assert_eq!(slow_binary.memory.state(topic), steady.memory.state(topic));
+        assert_eq!(slow_binary.memory.cursor(topic), steady.memory.cursor(topic));
         assert_eq!(stream.memory.cursor(topic), steady.memory.cursor(topic));
     }
+    let snapshots = slow_binary.memory.replica(topics[0]).snapshots;
+    assert!(snapshots >= 2, "{snapshots} snapshots in Protocol Buffers");
     assert!(slow.memory.replica(topics[0]).snapshots >= 3, "{} snapshots", slow.memory.replica(topics[0]).snapshots);
     house.assert_clean_log();
 }

@@ -8,6 +8,7 @@
 
 mod drive;
 mod fences;
+mod foresight;
 mod forge;
 mod harness;
 mod lossy;
@@ -45,8 +46,10 @@ mod limits;
 mod nearby;
 mod offline;
 mod outages;
+mod paced;
 mod pictures;
 mod pictures_faults;
+mod porto;
 mod postgres;
 mod proto;
 mod quic;
@@ -59,3 +62,6 @@ mod rows;
 mod secure;
 mod suspects;
 mod tracks;
+mod transports;
+mod visibility;
+mod watch_proto;

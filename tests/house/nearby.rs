@@ -1,11 +1,13 @@
 //! All drivers at once: who is nearest, and the map of the operator.
 
 use serde_json::{Value, json};
+use wayfare_wire::codec::Codec;
 
 use crate::drive::App;
 use crate::harness::{House, SOON, now_ms, until};
 use crate::rest::Driver;
-use crate::watch::Watcher;
+use crate::transports::{Eye, Way};
+use crate::watch::{Memory, Watcher};
 
 /// A place in a town, and metres in a degree of latitude.
 const MIDDLE: (f64, f64) = (41.15, -8.61);
@@ -173,7 +175,7 @@ async fn the_map_shows_each_driver_once_and_counts_right_while_they_move_from_ce
         app.deliver(vec![fix]).await;
         if second % 20 == 19 {
             // Somewhere near, and nowhere else.
-            let is_there = |memory: &crate::watch::Memory| {
+            let is_there = |memory: &Memory| {
                 let told: Vec<_> =
                     fine.iter().map(|topic| &memory.state(topic)[&driver.id]).filter(|told| !told.is_null()).collect();
                 told.len() == 1
@@ -191,21 +193,108 @@ async fn the_map_shows_each_driver_once_and_counts_right_while_they_move_from_ce
     }
     seen.dedup();
     assert_eq!(seen, fine, "every cell of the way, in its order");
-    let total = |memory: &crate::watch::Memory| -> i64 {
+    let total = |memory: &Memory| -> i64 {
         let numbers = coarse.iter().flat_map(|topic| memory.state(topic).as_object().unwrap().values());
         numbers.map(|number| number.as_i64().unwrap()).sum()
     };
     let last = fine[fine.len() - 1].trim_start_matches("area:").to_owned();
-    let in_last = |memory: &crate::watch::Memory| {
+    let in_last = |memory: &Memory| {
         coarse.iter().any(|topic| memory.state(topic).as_object().unwrap().keys().any(|name| name.starts_with(&last)))
     };
     watcher.until("one courier, counted in the last cell", |memory| total(memory) == 1 && in_last(memory)).await;
 
     house.done("PATCH", &format!("/v1/drivers/{}", driver.id), json!({ "available": false })).await;
-    let nobody = |memory: &crate::watch::Memory| {
+    let nobody = |memory: &Memory| {
         total(memory) == 0 && fine.iter().all(|topic| memory.state(topic).as_object().unwrap().is_empty())
     };
     watcher.until("nobody", nobody).await;
     until(SOON, "nobody near", async || near(&house, "").await.is_empty().then_some(())).await;
+    house.assert_clean_log();
+}
+
+/// Cells side by side, from the middle to the north.
+fn cells(count: usize) -> Vec<String> {
+    let cell = |step: usize| {
+        let place = wayfare_engine::Position::new(MIDDLE.0 + step as f64 * 1_500.0 / DEGREE_M, MIDDLE.1).unwrap();
+        format!("area:{}", wayfare_engine::MapCell::of_position(place).unwrap())
+    };
+    let mut cells: Vec<String> = (0..count * 4).map(cell).collect();
+    cells.dedup();
+    cells.truncate(count);
+    assert_eq!(cells.len(), count);
+    cells
+}
+
+#[tokio::test]
+async fn a_screen_costs_a_bounded_number_of_cells_and_moving_it_the_difference() {
+    let house = House::start().await;
+    let support = house.token("support", "sup").await;
+    let driver = house.driver("Ana").await;
+    for codec in Codec::ALL {
+        let mut watcher = Watcher::open_as(&house, &support, codec).await;
+        let most = watcher.said("welcome").await["max_areas"].as_u64().unwrap() as usize;
+        let cells = cells(most + 10);
+        let screen: Vec<&str> = cells[..20].iter().map(String::as_str).collect();
+        watcher.subscribe(&screen).await;
+        watcher.until("the screen", |memory| screen.iter().all(|topic| memory.cursor(topic).is_some())).await;
+        // The map moves by five cells: they are told, the fifteen that stay are not told again.
+        watcher.say(json!({ "type": "unsubscribe", "topics": &cells[..5] })).await;
+        let news: Vec<&str> = cells[20..25].iter().map(String::as_str).collect();
+        watcher.subscribe(&news).await;
+        watcher.say(json!({ "type": "ping" })).await;
+        watcher.said("pong").await;
+        watcher.until("the news", |memory| news.iter().all(|topic| memory.cursor(topic).is_some())).await;
+        for (place, topic) in cells[..25].iter().enumerate() {
+            let replica = watcher.memory.replica(topic);
+            assert_eq!((replica.snapshots, replica.deltas), (1, 0), "cell {place}");
+        }
+        let left: Vec<_> = watcher.said.iter().filter(|said| said["type"] == "unsubscribed").collect();
+        assert_eq!(left.len(), 5);
+        // One who comes into a cell that stayed is told there, and not in one that was left.
+        let (lat, lon) = (MIDDLE.0 + 15_000.0 / DEGREE_M, MIDDLE.1);
+        house.post_fixes(&driver, &[json!({ "lat": lat, "lon": lon, "t_ms": now_ms(), "accuracy_m": 5 })]).await;
+        let is_there = |memory: &Memory| cells[5..25].iter().any(|topic| memory.state(topic)[&driver.id].is_object());
+        watcher.until("a marker", is_there).await;
+        // All that fit, and not one more.
+        let rest: Vec<&str> = cells[25..].iter().map(String::as_str).collect();
+        for part in rest.chunks(25) {
+            watcher.subscribe(part).await;
+        }
+        let refused = watcher.said("error").await;
+        assert_eq!((&refused["code"], &refused["topic"]), (&json!("too_many"), &json!(cells[most + 5])));
+        assert!(refused["message"].as_str().unwrap().contains(&format!("the limit is {most}")), "{refused}");
+    }
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn the_map_of_all_is_for_operators_whichever_way_others_try() {
+    let house = House::start().await;
+    let (driver, store) = (house.driver("Ana").await, house.store("Kitchen").await);
+    let trip = house.trip(Some(&driver), Some(&store)).await;
+    let others = [("customer", "cus"), ("driver", &*driver.id), ("store", &*store), ("share", &*trip.id)];
+    for (role, sub) in others {
+        let token = house.token(role, sub).await;
+        for way in Way::ALL {
+            match Eye::open(&house, way, &token, &[FINE], Memory::new(&house)).await {
+                Err((status, body)) => {
+                    assert_eq!((status, &body["code"]), (404, &json!("not_found")), "{role} {way:?}")
+                }
+                Ok(Eye::Socket(mut watcher)) => {
+                    let error = watcher.said("error").await;
+                    assert_eq!(
+                        (&error["code"], &error["topic"]),
+                        (&json!("not_found"), &json!(FINE)),
+                        "{role} {way:?}"
+                    );
+                }
+                Ok(_) => panic!("{role} sees the map by {way:?}"),
+            }
+        }
+    }
+    for way in Way::ALL {
+        let mut eye = Eye::open(&house, way, &house.key, &[FINE], Memory::new(&house)).await.ok().unwrap();
+        eye.until(&house, "the cell", |memory| memory.cursor(FINE).is_some()).await;
+    }
     house.assert_clean_log();
 }

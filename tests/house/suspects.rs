@@ -71,3 +71,30 @@ async fn a_made_up_track_is_marked_and_a_true_one_never() {
     }
     house.assert_clean_log();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_who_sees_the_courier_does_not_hear_that_the_feed_looks_made_up() {
+    let house = House::start().await;
+    let driver = house.driver("Ana").await;
+    let trip = house.trip(Some(&driver), None).await;
+    let customer = house.token("customer", "cus").await;
+    let mut watcher = Watcher::open(&house, &customer).await;
+    watcher.subscribe(&[&trip.topic]).await;
+    let mut operator = Watcher::open(&house, &house.key).await;
+    operator.subscribe(&[&trip.ops]).await;
+    let mut app = App::open(&house, &driver).await;
+    let start_ms = now_ms() - 400_000;
+    let fixes = track(start_ms, 55, 8.0, |_| 5.0, |_| 0.0);
+    app.deliver(fixes[..1].to_vec()).await;
+    app.raw(&json!({ "type": "status", "trip": trip.id, "phase": "to_dropoff" }).to_string()).await;
+    app.said("noted").await;
+    watcher.until("the courier comes into view", |memory| memory.phase(&trip.topic) == "to_dropoff").await;
+    for fixes in fixes[1..].chunks(20) {
+        app.deliver(fixes.to_vec()).await;
+    }
+    operator.until("the mark", |memory| memory.state(&trip.ops)["suspect"].is_object()).await;
+    let newest = fixes.last().unwrap()["t_ms"].clone();
+    watcher.until("the newest position", |memory| memory.state(&trip.topic)["position"]["t_ms"] == newest).await;
+    assert_eq!(watcher.memory.state(&trip.topic).get("suspect"), None, "not for customers");
+    house.assert_clean_log();
+}

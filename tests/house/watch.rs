@@ -1,6 +1,6 @@
 //! Watchers over the three transports. Each builds its replicas from what it is told and nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,12 +9,15 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
+use wayfare_wire::WATCH_JSON_V1;
+use wayfare_wire::codec::{Codec, WatchReader};
+use wayfare_wire::messages::watch::ToWatcher;
 
 use crate::harness::{House, SOON, within};
 use crate::replica::{Cursor, Ledger, Replica};
 use crate::rest::Answer;
 
-pub const WATCH: &str = "wayfare.watch.v1.json";
+pub const WATCH: &str = WATCH_JSON_V1;
 
 /// What a client keeps from connection to connection.
 #[derive(Clone)]
@@ -147,6 +150,13 @@ pub async fn next_json(ws: &mut WebSocketStream<TcpStream>) -> Result<Value, u16
 /// A watcher over WebSocket.
 pub struct Watcher {
     pub ws: WebSocketStream<TcpStream>,
+    codec: Codec,
+    reader: WatchReader,
+    /// Read, and not yet taken: a binary message holds several.
+    read: VecDeque<Value>,
+    /// Messages that came, and the bytes of the last one.
+    pub messages: usize,
+    pub message_bytes: usize,
     aliases: HashMap<u64, String>,
     pub memory: Memory,
     /// What was said that is not about a state or an event.
@@ -159,19 +169,86 @@ impl Watcher {
         Self::resume(house, token, Memory::new(house)).await.unwrap()
     }
 
+    /// In a codec.
+    pub async fn open_as(house: &House, token: &str, codec: Codec) -> Self {
+        Self::resume_as(house, token, Memory::new(house), codec).await.unwrap()
+    }
+
     /// With what is left of an earlier connection.
     pub async fn resume(house: &House, token: &str, memory: Memory) -> Result<Self, tungstenite::Error> {
-        let ws = open(house, "/v1/watch", WATCH, Some(token), None).await?;
-        Ok(Self::over(ws, memory))
+        Self::resume_as(house, token, memory, Codec::Json).await
+    }
+
+    pub async fn resume_as(
+        house: &House,
+        token: &str,
+        memory: Memory,
+        codec: Codec,
+    ) -> Result<Self, tungstenite::Error> {
+        let ws = open(house, "/v1/watch", codec.subprotocol(), Some(token), None).await?;
+        Ok(Self::over_as(ws, memory, codec))
     }
 
     pub fn over(ws: WebSocketStream<TcpStream>, memory: Memory) -> Self {
-        Self { ws, aliases: HashMap::new(), memory, said: Vec::new(), closed: None }
+        Self::over_as(ws, memory, Codec::Json)
+    }
+
+    pub fn over_as(ws: WebSocketStream<TcpStream>, memory: Memory, codec: Codec) -> Self {
+        Self {
+            ws,
+            codec,
+            reader: WatchReader::default(),
+            read: VecDeque::new(),
+            messages: 0,
+            message_bytes: 0,
+            aliases: HashMap::new(),
+            memory,
+            said: Vec::new(),
+            closed: None,
+        }
     }
 
     pub async fn say(&mut self, message: Value) {
+        let message = match self.codec {
+            Codec::Json => Message::text(message.to_string()),
+            Codec::Proto => {
+                let mut bytes = Vec::new();
+                Codec::Proto.write_from_watcher(&mut bytes, &serde_json::from_value(message).unwrap());
+                Message::binary(bytes)
+            }
+        };
         // A line that is gone shows when reading.
-        let _ = self.ws.send(Message::text(message.to_string())).await;
+        let _ = self.ws.send(message).await;
+    }
+
+    /// The next message as JSON, whichever codec it came in.
+    async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            if let Some(message) = self.read.pop_front() {
+                return Ok(message);
+            }
+            let mut told = Vec::new();
+            match self.ws.next().await {
+                Some(Ok(Message::Text(text))) if self.codec == Codec::Json => {
+                    (self.messages, self.message_bytes) = (self.messages + 1, text.len());
+                    return Ok(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Binary(bytes))) if self.codec == Codec::Proto => {
+                    (self.messages, self.message_bytes) = (self.messages + 1, bytes.len());
+                    self.reader.read(&bytes, &mut told).unwrap();
+                }
+                Some(Ok(Message::Close(close))) => return Err(close.map_or(1005, |close| close.code.into())),
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => panic!("not this codec: {message:?}"),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(1006),
+            }
+            for message in told {
+                if let ToWatcher::Subscribed { topic, alias, .. } = &message {
+                    self.reader.hold(*alias, &self.memory.state(topic)["position"]);
+                }
+                self.read.push_back(serde_json::to_value(&message).unwrap());
+            }
+        }
     }
 
     /// From where the memory stands.
@@ -183,7 +260,7 @@ impl Watcher {
 
     /// Takes the next message; `None` when the connection is over.
     pub async fn step(&mut self) -> Option<Value> {
-        let message = match next_json(&mut self.ws).await {
+        let message = match self.next().await {
             Ok(message) => message,
             Err(code) => {
                 self.closed.get_or_insert(code);
@@ -267,6 +344,14 @@ impl EventSource {
             .unwrap_or_else(|answer| panic!("{}", answer.text))
     }
 
+    /// With a least interval.
+    pub async fn paced(house: &House, token: &str, topics: &[&str], interval_ms: u32) -> Self {
+        let query = format!("&interval_ms={interval_ms}");
+        Self::ask(house, token, topics, Memory::new(house), None, &query)
+            .await
+            .unwrap_or_else(|answer| panic!("{}", answer.text))
+    }
+
     /// Goes on from the memory, by the id of the last event if there is one. A refusal comes back as it is.
     pub async fn resume(
         house: &House,
@@ -275,8 +360,19 @@ impl EventSource {
         memory: Memory,
         last_id: Option<String>,
     ) -> Result<Self, Answer> {
+        Self::ask(house, token, topics, memory, last_id, "").await
+    }
+
+    async fn ask(
+        house: &House,
+        token: &str,
+        topics: &[&str],
+        memory: Memory,
+        last_id: Option<String>,
+        query: &str,
+    ) -> Result<Self, Answer> {
         let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        let mut url = house.url(&format!("/v1/watch/sse?topics={}", topics.join(",")));
+        let mut url = house.url(&format!("/v1/watch/sse?topics={}{query}", topics.join(",")));
         if last_id.is_none() && topics.iter().any(|topic| memory.cursor_text(topic).is_some()) {
             url.push_str(&format!("&cursor={}", memory.cursors(&topics)));
         }
@@ -391,18 +487,38 @@ pub struct Poller {
     pub memory: Memory,
     /// The house said 410.
     pub gone: bool,
+    /// Seconds that the house may wait for news; 0: none.
+    pub wait_s: u32,
     pub unchanged: usize,
 }
 
 impl Poller {
     pub fn new(house: &House, token: &str, topics: &[&str]) -> Self {
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Self { token: token.to_owned(), topics, tag: None, memory: Memory::new(house), gone: false, unchanged: 0 }
+        Self {
+            token: token.to_owned(),
+            topics,
+            tag: None,
+            memory: Memory::new(house),
+            gone: false,
+            wait_s: 0,
+            unchanged: 0,
+        }
+    }
+
+    /// From where the memory stands.
+    pub fn resume(house: &House, token: &str, topics: &[&str], memory: Memory) -> Self {
+        let mut poller = Self { memory, ..Self::new(house, token, topics) };
+        if poller.topics.iter().any(|topic| poller.memory.cursor_text(topic).is_some()) {
+            poller.tag = Some(format!("\"{}\"", poller.memory.cursors(&poller.topics)));
+        }
+        poller
     }
 
     /// Asks once. A house that is away is no answer.
     pub async fn poll(&mut self, house: &House) -> Option<Answer> {
-        let url = house.url(&format!("/v1/watch/poll?topics={}", self.topics.join(",")));
+        let wait = if self.wait_s > 0 { format!("&wait={}", self.wait_s) } else { String::new() };
+        let url = house.url(&format!("/v1/watch/poll?topics={}{wait}", self.topics.join(",")));
         let mut request = house.http.get(url).bearer_auth(&self.token).timeout(SOON);
         if let Some(tag) = &self.tag {
             request = request.header("if-none-match", tag);
@@ -436,6 +552,9 @@ impl Poller {
         self.tag = Some(tag.to_owned());
         for (topic, part) in self.topics.iter().zip(body["topics"].as_array().unwrap()) {
             assert_eq!(part["topic"], **topic);
+            if let Some(cursor) = part["cursor"].as_str().filter(|_| part["events"].is_array()) {
+                self.memory.log_cursors.insert(topic.clone(), cursor.to_owned());
+            }
             if part["ended"] == true {
                 if !self.memory.ended(topic) {
                     self.memory.replica(topic).end(&part["state"]);

@@ -2,14 +2,17 @@
 // pages. It keeps topics in memory and can be told to misbehave. No part of the product.
 import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
+import { decode, encode } from './watch-proto.mjs';
 
-const SUBPROTOCOL = 'wayfare.watch.v1.json';
+const SUBPROTOCOLS = ['wayfare.watch.v1.proto', 'wayfare.watch.v1.json'];
 
 /** @typedef {{ kind: 'state'|'log', epoch: number, seq: number, state: any, ended: boolean, events: { seq: number, event: any }[] }} Topic */
 
 export class WatchServer {
   /** Knobs; turn them at any time. */
   refuseWebSocket = false;
+  /** What it speaks, the one it prefers first. */
+  subprotocols = SUBPROTOCOLS;
   /** `false`, a status, or `'hang'`: the head is answered, the body held back. */
   refuseSse = /** @type {false | number | 'hang'} */ (false);
   refusePoll = /** @type {false | number} */ (false);
@@ -23,12 +26,12 @@ export class WatchServer {
   checkToken = /** @type {(token: string) => boolean} */ (() => true);
 
   /** What was asked, for tests. */
-  log = /** @type {{ how: string, topic?: string, cursor?: string, token?: string, url?: string }[]} */ ([]);
+  log = /** @type {{ how: string, topic?: string, cursor?: string, interval_ms?: number, token?: string, url?: string }[]} */ ([]);
   /** @type {Map<string, Topic>} */
   topics = new Map();
   /** @type {Set<Watcher>} */
   #watchers = new Set();
-  #wss = new WebSocketServer({ noServer: true, handleProtocols: () => SUBPROTOCOL });
+  #wss = new WebSocketServer({ noServer: true, handleProtocols: (offered) => this.subprotocols.find((each) => offered.has(each)) ?? false });
 
   /** @param {(request: import('node:http').IncomingMessage, response: import('node:http').ServerResponse, url: URL) => void} [other] answers what is not of the protocol */
   constructor(other) {
@@ -73,8 +76,9 @@ export class WatchServer {
   publish(name, patch, { lose = false } = {}) {
     const topic = this.#topic(name);
     topic.seq += 1;
+    const before = topic.state?.position;
     topic.state = { ...topic.state, ...patch };
-    if (!lose) this.send(name, { type: 'delta', seq: topic.seq, patch });
+    if (!lose) this.send(name, { type: 'delta', seq: topic.seq, patch }, before);
   }
 
   append(name, event) {
@@ -97,8 +101,8 @@ export class WatchServer {
   }
 
   /** Any frame at all, to whoever watches the topic. */
-  send(name, frame) {
-    for (const watcher of [...this.#watchers]) watcher.frame(name, frame, this);
+  send(name, frame, before) {
+    for (const watcher of [...this.#watchers]) watcher.frame(name, frame, before);
   }
 
   // Connections
@@ -133,7 +137,9 @@ export class WatchServer {
   }
 
   #ws(ws) {
-    const watcher = new Watcher('websocket', (message) => ws.send(JSON.stringify(message)), () => ws.terminate());
+    const binary = ws.protocol === 'wayfare.watch.v1.proto';
+    const write = (message, before) => ws.send(binary ? encode(message, before) : JSON.stringify(message));
+    const watcher = new Watcher('websocket', write, () => ws.terminate());
     watcher.heartbeat = () => watcher.write({ type: 'heartbeat' });
     watcher.bye = (code, retry_after_ms) => {
       watcher.write({ type: 'bye', code, reason: `code ${code}`, retry_after_ms });
@@ -142,7 +148,7 @@ export class WatchServer {
     ws.on('close', this.#enter(watcher));
     let welcome = false;
     ws.on('message', (data) => {
-      const message = JSON.parse(String(data));
+      const message = binary ? decode(data) : JSON.parse(String(data));
       if (message.type === 'auth') {
         this.log.push({ how: 'auth', token: message.token });
         if (!this.checkToken(message.token)) return watcher.bye(4101);
@@ -152,7 +158,7 @@ export class WatchServer {
       }
       if (!welcome) return watcher.bye(4101);
       if (message.type === 'ping') return watcher.write({ type: 'pong' });
-      if (message.type === 'subscribe') for (const { topic, cursor } of message.topics) this.#subscribe(watcher, topic, cursor);
+      if (message.type === 'subscribe') for (const { topic, cursor, interval_ms } of message.topics) this.#subscribe(watcher, topic, cursor, interval_ms);
       if (message.type === 'unsubscribe') {
         for (const topic of message.topics) {
           watcher.forget(topic);
@@ -162,8 +168,8 @@ export class WatchServer {
     });
   }
 
-  #subscribe(watcher, name, cursor) {
-    this.log.push({ how: watcher.how, topic: name, cursor });
+  #subscribe(watcher, name, cursor, interval_ms) {
+    this.log.push({ how: watcher.how, topic: name, cursor, ...(interval_ms && { interval_ms }) });
     const topic = this.topics.get(name);
     if (!topic) return watcher.write({ type: 'error', code: 'not_found', message: `no topic ${name}`, retry: false, topic: name });
     const alias = watcher.know(name);
@@ -272,9 +278,9 @@ class Watcher {
     if (this.aliases.delete(name) && this.aliases.size === 0) this.onAllForgotten();
   }
 
-  frame(name, frame) {
+  frame(name, frame, before) {
     const alias = this.aliases.get(name);
-    if (alias !== undefined) this.write({ alias, ...frame });
+    if (alias !== undefined) this.write({ alias, ...frame }, before);
   }
 }
 

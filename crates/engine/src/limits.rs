@@ -45,10 +45,6 @@ pub struct Limits {
     pub leaving_fixes: u8,
     /// How often a standing marker is told again so that its age stays honest, in ms. 1,000..=600,000. Default 10 s.
     pub standing_refresh_ms: i64,
-    /// Error in metres of the dead-reckoned marker below which a move is not told. 0..=500. Default 0: every move is told.
-    pub predict_tolerance_m: f32,
-    /// Longest time a moving marker is left untold, in ms. 1,000..=600,000. Default 10 s.
-    pub longest_silence_ms: i64,
     /// Time without an accepted fix on a live trip before it is called silent, in ms. 1,000..=3,600,000. Default 60 s.
     pub silence_ms: i64,
     /// Distance driven in metres before arrival times are computed again. 0..=1,000. Default 25.
@@ -107,8 +103,6 @@ impl Limits {
             standing_ms: 15_000,
             leaving_fixes: 2,
             standing_refresh_ms: 10_000,
-            predict_tolerance_m: 0.0,
-            longest_silence_ms: 10_000,
             silence_ms: 60_000,
             eta_step_m: 25.0,
             eta_step_ms: 15_000,
@@ -136,8 +130,6 @@ impl Limits {
         within("standing_ms", self.standing_ms as f64, 1e3, 600e3)?;
         within("leaving_fixes", self.leaving_fixes.into(), 1.0, 10.0)?;
         within("standing_refresh_ms", self.standing_refresh_ms as f64, 1e3, 600e3)?;
-        within("predict_tolerance_m", self.predict_tolerance_m.into(), 0.0, 500.0)?;
-        within("longest_silence_ms", self.longest_silence_ms as f64, 1e3, 600e3)?;
         within("silence_ms", self.silence_ms as f64, 1e3, 3_600e3)?;
         within("eta_step_m", self.eta_step_m.into(), 0.0, 1e3)?;
         within("eta_step_ms", self.eta_step_ms as f64, 1e3, 600e3)

@@ -51,10 +51,10 @@ struct Counted {
     last: usize,
 }
 
-struct Ride<'a> {
+pub(crate) struct Ride<'a> {
     trace: &'a Trace,
     counted: Option<Counted>,
-    tracker: Tracker,
+    pub(crate) tracker: Tracker,
     next: usize,
     told: u64,
 }
@@ -185,7 +185,7 @@ impl School {
 }
 
 impl<'a> Ride<'a> {
-    fn new(trace: &'a Trace) -> Self {
+    pub(crate) fn new(trace: &'a Trace) -> Self {
         let counted = count(&trace.points);
         let start = trace.points[0].taken();
         Self { trace, counted, tracker: Tracker::new(start, Vehicle::Car), next: 0, told: 0 }
@@ -216,7 +216,7 @@ impl<'a> Ride<'a> {
         }
     }
 
-    fn drive(&mut self, index: usize, world: &World<'_>, effects: &mut Vec<Effect>) {
+    pub(crate) fn drive(&mut self, index: usize, world: &World<'_>, effects: &mut Vec<Effect>) {
         let point = &self.trace.points[index];
         if self.next == 0 {
             self.tracker.apply_plan(point.taken(), self.plan(), world, effects);

@@ -9,6 +9,7 @@ mod report;
 mod score;
 mod statics;
 mod trips;
+mod watched;
 
 pub use arrivals::evaluate_arrivals;
 pub use csv::InvalidTable;
@@ -16,3 +17,4 @@ pub use matches::{ReferenceWays, evaluate_match, read_reference_ways};
 pub use report::Report;
 pub use statics::{StaticRow, evaluate_static, read_static};
 pub use trips::{Point, Trace, read_trips};
+pub use watched::evaluate_watched;

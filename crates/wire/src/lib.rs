@@ -35,3 +35,5 @@ pub const DRIVE_PROTO_V1: &str = "wayfare.drive.v1.proto";
 pub const DRIVE_QUIC_V1: &str = "wayfare/1";
 /// WebSocket subprotocol of the watcher side, JSON codec.
 pub const WATCH_JSON_V1: &str = "wayfare.watch.v1.json";
+/// WebSocket subprotocol of the watcher side, Protocol Buffers.
+pub const WATCH_PROTO_V1: &str = "wayfare.watch.v1.proto";

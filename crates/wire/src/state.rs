@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 
-use wayfare_engine::{Eta, Marker, Millis, Outage, Phone, Position, RouteLine};
+use wayfare_engine::{Eta, Marker, Millis, Outage, Phone, Position, RouteLine, Shown};
 
 /// Names of fields. Which topic has which is in `PROTOCOL.md`, "Topics".
 pub mod field {
@@ -115,23 +115,83 @@ fn write_tenths(out: &mut Vec<u8>, tenths: u64) {
 
 /// Writes the value of `position`. All members are always there, so that a patch replaces the whole.
 pub fn write_position(out: &mut Vec<u8>, marker: &Marker) {
-    let (place, heading_deg) = marker.shown();
+    write_shown(out, &Shown::of(marker));
+}
+
+/// The same from the published numbers themselves.
+pub fn write_shown(out: &mut Vec<u8>, shown: &Shown) {
     out.extend_from_slice(b"{\"lat\":");
-    write_micro_degrees(out, micro(place.lat_deg()));
+    write_micro_degrees(out, shown.lat_e6.into());
     out.extend_from_slice(b",\"lon\":");
-    write_micro_degrees(out, micro(place.lon_deg()));
+    write_micro_degrees(out, shown.lon_e6.into());
     out.extend_from_slice(b",\"heading_deg\":");
-    match heading_deg {
-        Some(heading) => write_u64(out, u64::from(heading.round().rem_euclid(360.0) as u16)),
+    match shown.heading_deg {
+        Some(heading) => write_u64(out, heading.into()),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"speed_mps\":");
-    write_tenths(out, (marker.speed_mps.max(0.0) * 10.0).round() as u64);
+    write_tenths(out, shown.speed_dmps.into());
     out.extend_from_slice(b",\"accuracy_m\":");
-    write_u64(out, marker.accuracy_m.max(0.0).round() as u64);
+    write_u64(out, shown.accuracy_m.into());
     out.extend_from_slice(b",\"t_ms\":");
-    write_i64(out, marker.taken.0);
+    write_i64(out, shown.taken.0);
     out.push(b'}');
+}
+
+/// Reads what [`write_shown`] wrote, to the letter; `None` for any other text. Some 50 ns.
+pub fn read_shown(text: &[u8]) -> Option<Shown> {
+    let (lat_e6, text) = read_decimal(text.strip_prefix(b"{\"lat\":")?, 6)?;
+    let (lon_e6, text) = read_decimal(text.strip_prefix(b",\"lon\":")?, 6)?;
+    let text = text.strip_prefix(b",\"heading_deg\":")?;
+    let (heading_deg, text) = match text.strip_prefix(b"null") {
+        Some(text) => (None, text),
+        None => {
+            let (heading, text) = read_decimal(text, 0)?;
+            (Some(u16::try_from(heading).ok().filter(|heading| *heading < 360)?), text)
+        }
+    };
+    let (speed, text) = read_decimal(text.strip_prefix(b",\"speed_mps\":")?, 1)?;
+    let (accuracy, text) = read_decimal(text.strip_prefix(b",\"accuracy_m\":")?, 0)?;
+    let (t_ms, text) = read_decimal(text.strip_prefix(b",\"t_ms\":")?, 0)?;
+    (text == b"}").then_some(Shown {
+        lat_e6: lat_e6.try_into().ok()?,
+        lon_e6: lon_e6.try_into().ok()?,
+        heading_deg,
+        speed_dmps: speed.try_into().ok()?,
+        accuracy_m: accuracy.try_into().ok()?,
+        taken: Millis(t_ms),
+    })
+}
+
+/// Reads a number as the writers above write it, in units of the last of `places` decimals: no zeros that could be left out, no `-0`.
+fn read_decimal(text: &[u8], places: u32) -> Option<(i64, &[u8])> {
+    let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
+    let (whole, mut text) = digits(text);
+    if whole.is_empty() || whole.len() > 1 && whole[0] == b'0' {
+        return None;
+    }
+    let mut number = whole.iter().try_fold(0_i64, |number, digit| push_digit(number, *digit))?;
+    let mut left = places;
+    if let Some(rest) = text.strip_prefix(b".") {
+        let (part, rest) = digits(rest);
+        if part.last().is_none_or(|last| *last == b'0') {
+            return None;
+        }
+        left = places.checked_sub(u32::try_from(part.len()).ok()?)?;
+        number = part.iter().try_fold(number, |number, digit| push_digit(number, *digit))?;
+        text = rest;
+    }
+    let number = number.checked_mul(10_i64.pow(left))?;
+    let is_written = !(negative && number == 0);
+    is_written.then_some((if negative { -number } else { number }, text))
+}
+
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn push_digit(number: i64, digit: u8) -> Option<i64> {
+    number.checked_mul(10)?.checked_add(i64::from(digit - b'0'))
 }
 
 /// Writes the value of `eta`.
@@ -228,6 +288,26 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn positions_read_back_and_nothing_else_does(
+            lat_e6 in -90_000_000..=90_000_000, lon_e6 in -180_000_000..=180_000_000, heading_deg in prop::option::of(0..360_u16),
+            speed_dmps in 0..900_u32, accuracy_m: u32, taken in -9_000_000_000_000_000..9_000_000_000_000_000_i64, at: prop::sample::Index, byte: u8,
+        ) {
+            let shown = Shown { lat_e6, lon_e6, heading_deg, speed_dmps, accuracy_m, taken: Millis(taken) };
+            let mut text = Vec::new();
+            write_shown(&mut text, &shown);
+            prop_assert_eq!(read_shown(&text), Some(shown));
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+            // Whatever still reads is exactly what would have been written.
+            let at = at.index(text.len());
+            text[at] = byte;
+            if let Some(other) = read_shown(&text) {
+                let mut again = Vec::new();
+                write_shown(&mut again, &other);
+                prop_assert_eq!(again, text);
+            }
+        }
+
         #[test]
         fn micro_degrees_read_back_exactly(value in -180_000_000_i64..=180_000_000) {
             let mut text = Vec::new();

@@ -7,8 +7,10 @@ use smallvec::SmallVec;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use wayfare_net::ws::link::Link;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::{Claims, Cursor};
 
+use super::paced::Pace;
 use crate::subjects::Open;
 
 /// Bytes of answers that may wait for a full channel. Beyond it the client is not reading at all.
@@ -57,6 +59,8 @@ pub struct Sub {
     pub whole: Cursor,
     /// What the watcher asked to go on from; of a log, what it has.
     pub start: Option<super::Start>,
+    /// For those who want news of a state less often than they happen.
+    pub pace: Option<Box<Pace>>,
 }
 
 /// How bytes leave.
@@ -85,6 +89,8 @@ pub struct Stream {
 pub struct Conn {
     pub generation: u32,
     pub sink: Sink,
+    /// How it is spoken to; streams are text.
+    pub codec: Codec,
     /// Who it is; nobody yet while the first message is awaited.
     pub bearer: Option<(Rc<Claims>, Open)>,
     /// By place; `None` where one has ended.

@@ -14,7 +14,7 @@ use wayfare_net::tokens::TokenError;
 use wayfare_net::ws::handshake::Socket;
 use wayfare_net::ws::link::{Common, Link, ReadHalf, code_of, poll_read};
 use wayfare_net::ws::read::{Flow, Incoming, ReadLimits};
-use wayfare_wire::codec::from_watcher;
+use wayfare_wire::codec::Codec;
 use wayfare_wire::messages::watch::{FromWatcher, ToWatcher};
 use wayfare_wire::{Claims, CloseCode, ErrorBody, ErrorCode, TokenKind};
 
@@ -30,7 +30,7 @@ const NOTSENT_LOWAT: u32 = 16 * 1024;
 const MALFORMED_MAX: u8 = 16;
 
 /// Takes a socket into the shard.
-pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
+pub fn open(shard: &Rc<Shard>, socket: Socket, codec: Codec, bearer: Option<(Claims, Open)>) {
     if let Err(error) = socket2::SockRef::from(socket.tcp()).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT is not available");
     }
@@ -38,7 +38,7 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, bearer: Option<(Claims, Open)>) {
     let (limits, now_s) = (state.link_limits, state.now_s());
     let Ok((link, half, early)) = Link::new(socket, &limits, now_s) else { return };
     let known = bearer.is_some();
-    let id = state.add(Sink::WebSocket(link), bearer);
+    let id = state.add(Sink::WebSocket(link), codec, bearer);
     if state.draining {
         state.close(id.place, CloseCode::Draining, Some(1000));
     } else if known {
@@ -171,13 +171,18 @@ impl State {
 
     fn incoming(&mut self, id: ConnId, incoming: Incoming<'_>) -> Flow {
         let (limits, now_s) = (self.link_limits, self.now_s());
+        let Some(codec) = self.conn(id).map(|conn| conn.codec) else { return Flow::Stop };
         let Some(link) = self.link(id) else { return Flow::Stop };
         match link.common(incoming, &limits, now_s) {
-            Ok(Common::Text(text)) => {
-                self.message(id, text);
+            Ok(Common::Text(text)) if codec == Codec::Json => {
+                self.message(id, codec, text.as_bytes());
                 Flow::On
             }
-            Ok(Common::Binary(_)) => {
+            Ok(Common::Binary(bytes)) if codec == Codec::Proto => {
+                self.message(id, codec, bytes);
+                Flow::On
+            }
+            Ok(Common::Text(_) | Common::Binary(_)) => {
                 self.close(id.place, CloseCode::Unsupported, None);
                 Flow::On
             }
@@ -197,8 +202,8 @@ impl State {
         }
     }
 
-    fn message(&mut self, id: ConnId, text: &str) {
-        let message = match from_watcher(text.as_bytes()) {
+    fn message(&mut self, id: ConnId, codec: Codec, bytes: &[u8]) {
+        let message = match codec.read(bytes) {
             Ok(message) => message,
             Err(malformed) => return self.malformed(id, &malformed.to_string()),
         };
@@ -271,6 +276,7 @@ impl State {
             version: 1,
             heartbeat_ms: self.house.config.heartbeat.as_millis() as u32,
             max_topics: self.house.config.topics_per_connection as u32,
+            max_areas: self.house.config.areas_per_connection as u32,
             expires_at_ms: claims.connection_ends_ms(),
         };
         self.say(id.place, &message);

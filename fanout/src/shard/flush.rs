@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use wayfare_net::ws::write::end_of_begun_frame;
+use wayfare_wire::codec::Codec;
 
 use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
 use super::state::State;
@@ -38,6 +39,11 @@ impl State {
         for at in std::mem::take(&mut self.overlapping) {
             self.tell_whole(at);
         }
+        let mut whole_due = std::mem::take(&mut self.whole_due);
+        for at in whole_due.drain(..) {
+            self.tell_whole_or_later(at);
+        }
+        self.whole_due = whole_due;
     }
 
     /// Notes the topic with each connection that is in step.
@@ -47,14 +53,21 @@ impl State {
         if frames == 0 {
             return;
         }
-        topic.build_turn_frames(place as u32, &mut self.scratch);
+        let mut wanted = [false; Codec::ALL.len()];
         let current = topic.cursor();
         let first_seq = topic.turn_deltas.first().filter(|_| !topic.turn_whole).map(|(seq, _)| *seq);
+        let mut paced: SmallVec<[SubRef; 4]> = SmallVec::new();
         for at in &topic.subs {
             let conn = &mut self.conns[at.conn as usize];
             let blocked = conn.is_blocked();
             let Some(sub) = conn.sub(at.slot) else { continue };
             if sub.whole == current {
+                continue;
+            }
+            if sub.pace.is_some() && topic.known != Known::Ended && sub.mode == Mode::InStep && !blocked {
+                self.counters.offered += frames;
+                self.counters.covered += frames;
+                paced.push(*at);
                 continue;
             }
             if first_seq.is_some_and(|first| sub.whole.epoch == current.epoch && first <= sub.whole.seq) {
@@ -69,6 +82,7 @@ impl State {
                     self.counters.covered += frames;
                 }
                 Mode::InStep => {
+                    wanted[conn.codec as usize] |= !conn.is_stream();
                     if conn.touched.is_empty() {
                         self.turn_conns.push(at.conn);
                     }
@@ -82,6 +96,14 @@ impl State {
                 Mode::Waiting | Mode::CatchingUp => {}
             }
         }
+        for codec in Codec::ALL {
+            if wanted[codec as usize] {
+                topic.build_turn_frames(codec, place as u32, &mut self.scratch);
+            }
+        }
+        if !paced.is_empty() {
+            self.offer_paced(place, &paced);
+        }
     }
 
     /// One write for all topics of one connection.
@@ -90,6 +112,9 @@ impl State {
         let conn = &mut self.conns[place as usize];
         let touched = std::mem::take(&mut conn.touched);
         self.counters.writes += 1;
+        if conn.codec == Codec::Proto {
+            return self.send_turn_joined(place, &touched);
+        }
         let Sink::WebSocket(link) = &mut conn.sink else { return self.send_turn_to_stream(place, &touched) };
         let buffers: SmallVec<[io::IoSlice<'_>; 8]> =
             touched.iter().map(|(topic, _)| io::IoSlice::new(&self.topics[*topic].turn_frames)).collect();
@@ -171,7 +196,7 @@ impl State {
     }
 
     /// The subscription gets the whole state when the socket drains.
-    fn fall_behind(conn: &mut Conn, slot: u32) {
+    pub fn fall_behind(conn: &mut Conn, slot: u32) {
         if let Some(sub) = conn.sub(slot) {
             sub.mode = Mode::Behind;
             conn.behind.push(slot);

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use wayfare_bus::{LogEvent, LogPage, LogStart};
-use wayfare_net::ws::{Opcode, write};
+use wayfare_net::ws::write;
 use wayfare_wire::Cursor;
 use wayfare_wire::codec::Codec;
 
 use super::conn::{ConnId, Mode, Sink, SubRef};
-use super::state::{State, Want};
+use super::state::{State, Want, opcode_of};
 use super::subscribe::write_id;
 use super::topic::Known;
 use super::{Shard, Start};
@@ -216,8 +216,8 @@ impl State {
             bytes.extend_from_slice(b"\n\n");
         } else {
             self.scratch.clear();
-            Codec::Json.event(&mut self.scratch, alias, cursor, &event.payload);
-            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+            conn.codec.event(&mut self.scratch, alias, cursor, &event.payload);
+            write::frame(&mut bytes, opcode_of(conn.codec), &self.scratch);
         }
         if let Some(sub) = conn.sub(at.slot) {
             sub.start = Some(Start::After(cursor));
@@ -237,8 +237,8 @@ impl State {
             bytes.extend_from_slice(b"\n\n");
         } else {
             self.scratch.clear();
-            Codec::Json.reset(&mut self.scratch, alias, cursor);
-            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+            conn.codec.reset(&mut self.scratch, alias, cursor);
+            write::frame(&mut bytes, opcode_of(conn.codec), &self.scratch);
         }
         if let Some(sub) = conn.sub(at.slot) {
             sub.start = Some(Start::After(cursor));

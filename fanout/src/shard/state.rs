@@ -1,5 +1,7 @@
 //! The tables of a shard, and the rules by which they change.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use wayfare_wire::{Claims, CloseCode, ErrorBody, Topic};
 
 use super::conn::{Conn, ConnId, Mode, Sink, SubRef};
 use super::log::LogReader;
+use super::paced::Due;
 use super::topic::{Known, TURN_DELTAS_MAX, WatchedTopic};
 use crate::metrics::{self, Counters};
 use crate::subjects::Open;
@@ -51,6 +54,11 @@ pub struct State {
     pub touched: Vec<usize>,
     /// Subscriptions told the whole state in the middle of a turn whose deltas it partly holds.
     pub overlapping: Vec<SubRef>,
+    /// Subscriptions with a least interval that are told the whole state at the end of this turn.
+    pub whole_due: Vec<SubRef>,
+    /// Subscriptions with a least interval that wait for their time, the next first.
+    pub paced: BinaryHeap<Reverse<Due>>,
+    pub paced_sweep: usize,
     pub counters: Counters,
     /// One buffer for all reading of this shard.
     pub read_buffer: Vec<u8>,
@@ -64,7 +72,7 @@ pub struct State {
     pub ahead: Vec<usize>,
     pub draining: bool,
     pub link_limits: LinkLimits,
-    started: Instant,
+    pub started: Instant,
     now_s: u32,
     generations: u32,
     tags: u64,
@@ -87,6 +95,9 @@ impl State {
             wants: Vec::new(),
             touched: Vec::new(),
             overlapping: Vec::new(),
+            whole_due: Vec::new(),
+            paced: BinaryHeap::new(),
+            paced_sweep: Self::first_sweep(),
             counters: Counters::default(),
             read_buffer: vec![0; 32 * 1024],
             scratch: Vec::new(),
@@ -107,13 +118,14 @@ impl State {
     }
 
     /// Adds a connection.
-    pub fn add(&mut self, sink: Sink, bearer: Option<(Claims, Open)>) -> ConnId {
+    pub fn add(&mut self, sink: Sink, codec: Codec, bearer: Option<(Claims, Open)>) -> ConnId {
         let opened_s = self.now_s();
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
         let place = self.conns.insert(Conn {
             generation,
             sink,
+            codec,
             bearer: bearer.map(|(claims, open)| (Rc::new(claims), open)),
             subs: Vec::new(),
             touched: Default::default(),
@@ -191,7 +203,11 @@ impl State {
 
     /// Takes a subscription out of both tables. O(1).
     pub fn detach(&mut self, at: SubRef) {
-        let Some(sub) = self.conns[at.conn as usize].subs[at.slot as usize].take() else { return };
+        let conn = &mut self.conns[at.conn as usize];
+        let Some(sub) = conn.subs[at.slot as usize].take() else { return };
+        if conn.codec == Codec::Proto {
+            self.topics[sub.topic].proto_left();
+        }
         let subs = &mut self.topics[sub.topic].subs;
         subs.swap_remove(sub.place as usize);
         if let Some(moved) = subs.get(sub.place as usize).copied()
@@ -225,6 +241,7 @@ impl State {
                 Self::take_whole(topic, snapshot);
             }
             EventKind::Delta { seq, patch } => {
+                topic.note_before();
                 topic.seq = seq;
                 topic.members.apply(&patch);
                 if topic.turn_deltas.len() == TURN_DELTAS_MAX {
@@ -319,9 +336,10 @@ impl State {
             Codec::Json.message(&mut bytes, message);
             bytes.extend_from_slice(b"\n\n");
         } else {
+            let codec = self.conns[conn as usize].codec;
             self.scratch.clear();
-            Codec::Json.message(&mut self.scratch, message);
-            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+            codec.message(&mut self.scratch, message);
+            write::frame(&mut bytes, opcode_of(codec), &self.scratch);
         }
         self.answer(conn, &bytes);
     }
@@ -349,12 +367,13 @@ impl State {
             self.detach(SubRef { conn, slot });
         }
         let now_s = self.now_s();
-        match &mut self.conns[conn as usize].sink {
+        let Conn { sink, codec, .. } = &mut self.conns[conn as usize];
+        match sink {
             Sink::Stream(stream) => stream.finish(now_s),
             Sink::WebSocket(link) => {
                 self.scratch.clear();
-                Codec::Json.message(&mut self.scratch, &bye);
-                link.close(code, Opcode::Text, &self.scratch, now_s);
+                codec.message(&mut self.scratch, &bye);
+                link.close(code, opcode_of(*codec), &self.scratch, now_s);
             }
         }
     }
@@ -414,12 +433,20 @@ impl State {
         for (place, code) in ends {
             self.end_bearer(place, code);
         }
-        let mut beat = Vec::new();
-        write::frame(&mut beat, Opcode::Ping, b"");
-        write::frame(&mut beat, Opcode::Text, br#"{"type":"heartbeat"}"#);
+        let beats_of = Codec::ALL.map(|codec| {
+            let (mut beat, mut message) = (Vec::new(), Vec::new());
+            write::frame(&mut beat, Opcode::Ping, b"");
+            codec.message(&mut message, &ToWatcher::Heartbeat);
+            write::frame(&mut beat, opcode_of(codec), &message);
+            (codec, beat)
+        });
         for place in beats {
-            let stream = self.conns[place as usize].is_stream();
-            self.answer(place, if stream { b": heartbeat\n\n" } else { &beat });
+            let Conn { sink, codec, .. } = &self.conns[place as usize];
+            let beat = match sink {
+                Sink::Stream(_) => Some(&b": heartbeat\n\n"[..]),
+                Sink::WebSocket(_) => beats_of.iter().find(|(of, _)| of == codec).map(|(_, beat)| &beat[..]),
+            };
+            self.answer(place, beat.unwrap_or_default());
         }
         self.counters.publish();
         let streams = self.conns.iter().filter(|(_, conn)| conn.is_stream()).count();
@@ -451,5 +478,13 @@ impl State {
             let after_ms = 500 + spread_ms * share / count;
             self.close(place, CloseCode::Draining, Some(after_ms as u32));
         }
+    }
+}
+
+/// What a message is on a WebSocket.
+pub fn opcode_of(codec: Codec) -> Opcode {
+    match codec {
+        Codec::Json => Opcode::Text,
+        Codec::Proto => Opcode::Binary,
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
-use wayfare_net::ws::{Opcode, write};
+use wayfare_net::ws::write;
 use wayfare_wire::codec::Codec;
 use wayfare_wire::messages::watch::{Subscription, ToWatcher};
 use wayfare_wire::topic::Kind;
@@ -13,7 +13,8 @@ use wayfare_wire::{Claims, Cursor, ErrorBody, ErrorCode, Topic};
 
 use super::Start;
 use super::conn::{ConnId, Mode, Sink, Stream, Sub, SubRef};
-use super::state::State;
+use super::paced::Pace;
+use super::state::{State, opcode_of};
 use super::topic::Known;
 use crate::subjects::Open;
 use crate::{TOPIC_OWNERS, routes};
@@ -24,17 +25,24 @@ const AHEAD_S: u32 = 2;
 impl State {
     /// A client asks for topics.
     pub fn subscribe(&mut self, id: ConnId, wanted: Vec<Subscription>) {
-        for Subscription { topic: name, cursor } in wanted {
+        for Subscription { topic: name, cursor, interval_ms } in wanted {
             if self.conn(id).is_none_or(|conn| conn.is_closing()) {
                 return;
             }
-            if let Err(error) = self.subscribe_one(id, &name, cursor.as_deref()) {
+            if let Err(error) = self.subscribe_one(id, &name, cursor.as_deref(), interval_ms.unwrap_or(0)) {
                 self.say(id.place, &ToWatcher::Error(error.topic(name.chars().take(64).collect::<String>())));
             }
         }
     }
 
-    fn subscribe_one(&mut self, id: ConnId, name: &str, cursor: Option<&str>) -> Result<(), ErrorBody> {
+    fn subscribe_one(
+        &mut self,
+        id: ConnId,
+        name: &str,
+        cursor: Option<&str>,
+        interval_ms: u32,
+    ) -> Result<(), ErrorBody> {
+        routes::check_interval(interval_ms)?;
         let topic: Topic =
             name.parse().map_err(|error| ErrorBody::new(ErrorCode::Invalid, format!("{error}")).field("topic"))?;
         let start = match cursor {
@@ -62,8 +70,17 @@ impl State {
                 let message = format!("{} topics are watched on this connection, the limit is {most}", count);
                 return Err(ErrorBody::new(ErrorCode::TooMany, message));
             }
+            let most = self.house.config.areas_per_connection;
+            let is_area = |topic: &Topic| matches!(topic, Topic::Area(_));
+            if is_area(&topic) {
+                let watched = conn.subs.iter().flatten().filter(|sub| is_area(&self.topics[sub.topic].topic)).count();
+                if watched >= most {
+                    let message = format!("{watched} areas are watched on this connection, the limit is {most}");
+                    return Err(ErrorBody::new(ErrorCode::TooMany, message));
+                }
+            }
         }
-        self.attach(id.place, topic, None, start);
+        self.attach(id.place, topic, None, start, interval_ms);
         Ok(())
     }
 
@@ -88,6 +105,7 @@ impl State {
         pieces: mpsc::Sender<Bytes>,
         bearer: (Claims, Open),
         topics: Vec<(Topic, Option<Start>)>,
+        interval_ms: u32,
     ) {
         let cursors = topics
             .iter()
@@ -97,17 +115,20 @@ impl State {
             })
             .collect();
         let stream = Stream::new(pieces.clone(), cursors, self.now_s());
-        let id = self.add(Sink::Stream(stream), Some(bearer));
+        let id = self.add(Sink::Stream(stream), Codec::Json, Some(bearer));
         self.answer(id.place, b"retry: 2000\n\n");
         for (alias, (topic, start)) in topics.into_iter().enumerate() {
-            self.attach(id.place, topic, Some(alias as u32), start);
+            self.attach(id.place, topic, Some(alias as u32), start, interval_ms);
         }
         self.minders.push((id, pieces));
     }
 
     /// Adds a subscription to both tables and answers it as soon as enough is known.
-    fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>) {
+    fn attach(&mut self, conn: u32, topic: Topic, alias: Option<u32>, start: Option<Start>, interval_ms: u32) {
         let place = self.watch(topic);
+        if self.conns[conn as usize].codec == Codec::Proto {
+            self.topics[place].proto_joined();
+        }
         let subs = &mut self.conns[conn as usize].subs;
         let slot = subs.iter().position(Option::is_none).unwrap_or_else(|| {
             subs.push(None);
@@ -120,6 +141,8 @@ impl State {
             mode: Mode::Waiting,
             whole: Cursor::default(),
             start,
+            // A log has nothing to skip.
+            pace: (interval_ms > 0 && topic.kind() == Kind::State).then(|| Box::new(Pace::new(interval_ms))),
         });
         self.topics[place].subs.push(SubRef { conn, slot: slot as u32 });
         self.topics[place].waiting = true;
@@ -199,6 +222,9 @@ impl State {
         let Some(sub) = self.conns[at.conn as usize].sub(at.slot) else { return };
         // The snapshot that ends this is told even if nothing changed.
         sub.whole = Cursor::default();
+        if let Some(pace) = &mut sub.pace {
+            pace.hurry();
+        }
         let alias = sub.alias;
         self.say(at.conn, &ToWatcher::Stale { alias });
     }
@@ -246,8 +272,9 @@ impl State {
     pub fn tell_subscribed_at(&mut self, at: SubRef, place: usize, cursor: Cursor) {
         let Some(alias) = self.conns[at.conn as usize].sub(at.slot).map(|sub| sub.alias) else { return };
         let mut bytes = Vec::new();
+        let codec = self.conns[at.conn as usize].codec;
         self.scratch.clear();
-        Codec::Json.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
+        codec.subscribed(&mut self.scratch, &self.topics[place].name, alias, cursor);
         if let Sink::Stream(stream) = &mut self.conns[at.conn as usize].sink {
             // Of a log, reading goes on from here. Of a state, what the watcher has: the snapshot's own id tells when it has more.
             match self.topics[place].topic.kind() {
@@ -258,7 +285,7 @@ impl State {
             bytes.extend_from_slice(&self.scratch);
             bytes.extend_from_slice(b"\n\n");
         } else {
-            write::frame(&mut bytes, Opcode::Text, &self.scratch);
+            write::frame(&mut bytes, opcode_of(codec), &self.scratch);
         }
         self.answer(at.conn, &bytes);
     }
@@ -276,7 +303,7 @@ impl State {
             topic.write_whole_event(&mut bytes, alias);
             Bytes::from(bytes)
         } else {
-            topic.whole_frame(alias, &mut self.scratch)
+            topic.whole_frame(conn.codec, alias, &mut self.scratch)
         };
         self.counters.snapshots += 1;
         self.mark_whole(at);
@@ -292,6 +319,9 @@ impl State {
         if let Some(sub) = self.conns[at.conn as usize].sub(at.slot) {
             sub.mode = Mode::InStep;
             sub.whole = self.topics[sub.topic].cursor();
+            if sub.pace.is_some() {
+                self.pace_from_now(at);
+            }
         }
     }
 }

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use wayfare_bus::{Members, Patch};
 use wayfare_net::ws::{Opcode, write};
-use wayfare_wire::codec::Codec;
+use wayfare_wire::codec::{Codec, moves};
+use wayfare_wire::state::field;
 use wayfare_wire::{Cursor, Topic};
 
 use super::conn::SubRef;
+use super::state::opcode_of;
 
 /// Deltas of one topic in one turn; more become a snapshot, which is shorter by then.
 pub const TURN_DELTAS_MAX: usize = 64;
@@ -61,6 +63,21 @@ pub struct WatchedTopic {
     pub turn_events: Option<Bytes>,
     /// The snapshot as a WebSocket frame, and where it was made.
     snapshot: Option<(Cursor, Bytes)>,
+    /// The same for watchers who speak Protocol Buffers; there only while the topic has some.
+    proto: Option<Box<ProtoTurn>>,
+}
+
+/// What the shard keeps of a topic for its watchers of Protocol Buffers.
+#[derive(Default)]
+struct ProtoTurn {
+    /// How many they are.
+    subs: u32,
+    /// The value of `position` before this turn: what its moves start from.
+    before: Option<Bytes>,
+    /// This turn as one WebSocket message; built on first demand, cleared at the end of the turn.
+    frame: Vec<u8>,
+    /// The snapshot as a WebSocket frame, and where it was made.
+    snapshot: Option<(Cursor, Bytes)>,
 }
 
 impl WatchedTopic {
@@ -85,6 +102,7 @@ impl WatchedTopic {
             turn_frames: Vec::new(),
             turn_events: None,
             snapshot: None,
+            proto: None,
         }
     }
 
@@ -92,9 +110,37 @@ impl WatchedTopic {
         Cursor { epoch: self.epoch, seq: self.seq }
     }
 
-    /// The whole state as one frame, or the final state if the topic is over. Encoded once per number.
-    pub fn whole_frame(&mut self, alias: u32, scratch: &mut Vec<u8>) -> Bytes {
-        if let Some((made_at, frame)) = &self.snapshot
+    /// A watcher of Protocol Buffers came.
+    pub fn proto_joined(&mut self) {
+        self.proto.get_or_insert_default().subs += 1;
+    }
+
+    /// A watcher of Protocol Buffers left; with the last one goes what was kept for them.
+    pub fn proto_left(&mut self) {
+        if let Some(proto) = &mut self.proto {
+            proto.subs -= 1;
+            if proto.subs == 0 {
+                self.proto = None;
+            }
+        }
+    }
+
+    /// A delta is about to be applied: the first of a turn finds the position that moves start from.
+    pub fn note_before(&mut self) {
+        if let Some(proto) = &mut self.proto
+            && self.turn_deltas.is_empty()
+        {
+            proto.before = self.members.get(field::POSITION).cloned();
+        }
+    }
+
+    /// The whole state as one frame, or the final state if the topic is over. Encoded once per number and codec.
+    pub fn whole_frame(&mut self, codec: Codec, alias: u32, scratch: &mut Vec<u8>) -> Bytes {
+        let made = match codec {
+            Codec::Json => self.snapshot.as_ref(),
+            Codec::Proto => self.proto.as_ref().and_then(|proto| proto.snapshot.as_ref()),
+        };
+        if let Some((made_at, frame)) = made
             && *made_at == self.cursor()
         {
             return frame.clone();
@@ -103,24 +149,33 @@ impl WatchedTopic {
         self.members.write(&mut members);
         scratch.clear();
         if self.known == Known::Ended {
-            Codec::Json.end(scratch, alias, &members);
+            codec.end(scratch, alias, &members);
         } else {
-            Codec::Json.snapshot(scratch, alias, self.cursor(), &members);
+            codec.snapshot(scratch, alias, self.cursor(), &members);
         }
         let mut frame = Vec::with_capacity(scratch.len() + 10);
-        write::frame(&mut frame, Opcode::Text, scratch);
+        write::frame(&mut frame, opcode_of(codec), scratch);
         let frame = Bytes::from(frame);
-        self.snapshot = Some((self.cursor(), frame.clone()));
+        let made = Some((self.cursor(), frame.clone()));
+        match codec {
+            Codec::Json => self.snapshot = made,
+            Codec::Proto => self.proto.get_or_insert_default().snapshot = made,
+        }
         frame
     }
 
-    /// Builds this turn's frames if nobody has yet.
-    pub fn build_turn_frames(&mut self, alias: u32, scratch: &mut Vec<u8>) {
-        if !self.turn_frames.is_empty() {
-            return;
+    /// Builds this turn's frames in a codec if nobody has yet.
+    pub fn build_turn_frames(&mut self, codec: Codec, alias: u32, scratch: &mut Vec<u8>) {
+        match codec {
+            Codec::Json if self.turn_frames.is_empty() => self.build_json(alias, scratch),
+            Codec::Proto if self.proto_frame().is_empty() => self.build_proto(alias, scratch),
+            _ => {}
         }
+    }
+
+    fn build_json(&mut self, alias: u32, scratch: &mut Vec<u8>) {
         if self.turn_whole {
-            let frame = self.whole_frame(alias, scratch);
+            let frame = self.whole_frame(Codec::Json, alias, scratch);
             self.turn_frames.extend_from_slice(&frame);
             return;
         }
@@ -129,6 +184,26 @@ impl WatchedTopic {
             Codec::Json.delta(scratch, alias, *seq, patch.text());
             write::frame(&mut self.turn_frames, Opcode::Text, scratch);
         }
+    }
+
+    fn build_proto(&mut self, alias: u32, scratch: &mut Vec<u8>) {
+        if self.turn_whole {
+            let frame = self.whole_frame(Codec::Proto, alias, scratch);
+            self.proto.get_or_insert_default().frame.extend_from_slice(&frame);
+            return;
+        }
+        let proto = self.proto.get_or_insert_default();
+        let deltas = self.turn_deltas.iter().map(|(seq, patch)| (*seq, &patch.text()[..]));
+        scratch.clear();
+        if !moves::write(scratch, alias, proto.before.as_deref(), deltas.clone()) {
+            deltas.for_each(|(seq, members)| Codec::Proto.delta(scratch, alias, seq, members));
+        }
+        write::frame(&mut proto.frame, Opcode::Binary, scratch);
+    }
+
+    /// This turn as a WebSocket message of Protocol Buffers; empty if nobody wanted it.
+    pub fn proto_frame(&self) -> &[u8] {
+        self.proto.as_ref().map_or(&[], |proto| &proto.frame)
     }
 
     /// Events of this turn for an SSE stream. `id` is called with the cursor after each event and appends the id line.
@@ -171,9 +246,15 @@ impl WatchedTopic {
         self.turn_whole = false;
         self.turn_deltas.clear();
         self.turn_events = None;
-        self.turn_frames.clear();
-        if self.turn_frames.capacity() > 16 * 1024 {
-            self.turn_frames = Vec::new();
+        let proto = self.proto.as_deref_mut().map(|proto| {
+            proto.before = None;
+            &mut proto.frame
+        });
+        for frames in [Some(&mut self.turn_frames), proto].into_iter().flatten() {
+            frames.clear();
+            if frames.capacity() > 16 * 1024 {
+                *frames = Vec::new();
+            }
         }
     }
 }

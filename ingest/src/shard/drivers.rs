@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use wayfare_bus::{Checkpoint, Event, EventKind, Lease, LeaseError, Leases, Members, Publisher};
-use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Tracker, TripId, Vehicle};
+use wayfare_bus::{Checkpoint, Event, EventKind, Lease, LeaseError, Leases, Members};
+use wayfare_engine::{Batch, DriverId, Effect, Millis, RawFix, Sees, Tracker, TripId, Vehicle};
 use wayfare_net::bucket::Bucket;
 use wayfare_wire::messages::drive::Delivery;
 use wayfare_wire::plan::PlanDoc;
@@ -18,6 +18,7 @@ use super::events::{fence_event, phase_event, read_events, write_events};
 use super::map::{OnMap, Shift};
 use super::recall::Recall;
 use super::state::{ConnId, State, Want};
+use super::view::View;
 use super::{LEASE_MS, Shard};
 use crate::flush::{FenceEvent, PhaseEvent};
 use wayfare_wire::kept::KeptMessage;
@@ -32,7 +33,7 @@ pub struct Tracked {
     /// What the driver has to do and is asked to do.
     pub deliveries: Vec<Delivery>,
     /// `driver:{id}`.
-    pub view: Publisher,
+    pub view: View,
     /// What the plan says of the driver, apart from trips.
     pub shift: Shift,
     /// Where the driver stands on the map of all; `None` off duty.
@@ -66,14 +67,10 @@ impl Tracked {
 /// Where a trip is told.
 pub struct Views {
     pub trip: TripId,
-    pub customer: Publisher,
-    pub operator: Publisher,
-    /// The customer was last told a position.
-    pub shown: bool,
-    /// A route was told, and not taken back.
-    pub routed: bool,
-    /// The same for the customer's view.
-    pub customer_routed: bool,
+    pub customer: View,
+    pub operator: View,
+    /// What the rules have let the customer see so far.
+    pub sees: Sees,
 }
 
 /// Why a driver cannot be taken over.
@@ -171,7 +168,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         state.next_tag += 1;
         let (tag, now_s) = (state.next_tag, state.now_s());
-        let view = self.house.bus.topics.publisher(&Topic::Driver(driver.into()).to_string());
+        let view = View::new(self.house.bus.topics.publisher(&Topic::Driver(driver.into()).to_string()));
         state.plan_tags.insert(tag, driver);
         state.drivers.insert(
             driver,
@@ -343,11 +340,9 @@ impl State {
                 joined = true;
                 tracked.views.push(Views {
                     trip,
-                    customer: house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string()),
-                    operator: house.bus.topics.publisher(&Topic::TripOps(trip.into()).to_string()),
-                    shown: false,
-                    routed: false,
-                    customer_routed: false,
+                    customer: View::new(house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string())),
+                    operator: View::new(house.bus.topics.publisher(&Topic::TripOps(trip.into()).to_string())),
+                    sees: Sees::default(),
                 });
             }
         }

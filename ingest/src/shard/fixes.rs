@@ -178,7 +178,7 @@ impl State {
                 }
                 // The same driver gives one every few hundred metres; what is too much is as good as what is there.
                 Effect::Lesson(lesson) if self.lessons.len() < LESSONS_MOST => self.lessons.push(*lesson),
-                Effect::Outcome { arrived, forecasts, .. } => self.counters.foreseen(*arrived, forecasts),
+                Effect::Outcome { arrived, forecasts, .. } => self.counters.outcome(*arrived, forecasts),
                 _ => {}
             }
         }

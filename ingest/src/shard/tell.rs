@@ -1,15 +1,19 @@
 //! From the engine's effects to state topics. The writer projects: a customer's view has no position before the pick-up.
 
+use std::rc::Rc;
+
 use wayfare_bus::{Fence, Fields, PublishError, Publisher};
 use wayfare_engine::{
-    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, RouteLine, Tracker, TripView, Watch,
+    DriverId, Effect, Eta, Marker, Millis, Phase, Reach, RouteChange, Sees, Shown, Tracker, TripView, Watch, is_exact,
 };
 use wayfare_wire::messages::drive::ToDriver;
-use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_route, write_string, write_u64};
+use wayfare_wire::state::{field, write_eta, write_i64, write_position, write_shown, write_string, write_u64};
 
+use super::customer::{Customer, Told, tell_way};
 use super::drivers::Tracked;
 use super::phone;
 use super::state::State;
+use super::view::{View, Way};
 use crate::metrics::Counters;
 
 /// What changed, gathered over all effects of one call.
@@ -27,6 +31,11 @@ impl News {
     /// Whether operators hear of the phone: silence may tell more of it.
     fn tells_phone(&self) -> bool {
         self.phone || self.silent.is_some()
+    }
+
+    /// Whether operators hear something that customers must not.
+    fn is_for_operators(&self) -> bool {
+        self.tells_phone() || self.suspect
     }
 }
 
@@ -56,58 +65,91 @@ impl State {
         }
         let route = self.route_news(driver);
         self.position.clear();
-        if let Some(marker) = &news.marker {
-            write_position(&mut self.position, marker);
+        let marker = news.marker.as_ref();
+        let shown = marker.map(Shown::of);
+        if let Some(shown) = &shown {
+            write_shown(&mut self.position, shown);
         }
+        let config = &self.house.config;
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters, position) = (&mut self.fields, &mut self.counters, &self.position[..]);
+        let is_due = |view: &View, pace| {
+            marker.zip(shown.as_ref()).is_some_and(|(marker, shown)| view.is_due(marker, shown, pace))
+        };
+        // Without a trip on board nobody waits for this driver.
+        let mut closest = config.pacing.of(Phase::Assigned);
         for trip in tracker.trips() {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
             let phase = news.phases || effects.iter().any(|effect| told_phase(effect, &trip));
             let eta = effects.iter().rev().find_map(|effect| told_eta(effect, &trip));
-            common(fields, &news, tracker, &trip, phase, eta);
+            let pace = config.pacing.of(trip.phase);
+            if pace.tolerance_m < closest.tolerance_m {
+                closest = pace;
+            }
+            let customer = Customer::of(&config.visibility, tracker, &trip, views);
+            // Both views are told together, so that both are told by the same bytes.
+            let due = is_due(&views.operator, pace) || customer.is_exact() && is_due(&views.customer, pace);
+            counters.foreseen += u64::from(marker.is_some() && !due);
+            common(fields, &news, tracker, &trip, phase, eta, Sees::ALL);
             whole_phone(fields, &news, tracker);
-            if news.marker.is_some() {
+            if due {
                 fields.set(field::POSITION, |out| out.extend_from_slice(position));
             }
-            let visible = is_visible(trip.phase);
-            let line = route.as_ref().map(|line| line.as_ref().filter(|line| line.trip == trip.id));
-            tell_route(fields, line, &mut views.routed);
-            publish(&views.operator, fields, fence, counters);
-            if !visible || news.tells_phone() || (news.marker.is_none() && !views.shown) {
-                common(fields, &news, tracker, &trip, phase, eta);
-                // The phase in which the courier comes into view brings the position along, wherever it was told first.
-                let marker = tracker.marker().filter(|_| visible);
-                match marker {
-                    Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
-                    None if views.shown => drop(fields.set_null(field::POSITION)),
-                    None => {}
-                }
-                views.shown = marker.is_some();
-                // Whoever may not see the courier may not see where it is going.
-                tell_route(fields, line.map(|line| line.filter(|_| visible)), &mut views.customer_routed);
-            } else {
-                views.customer_routed = line.map_or(views.customer_routed, |line| line.is_some());
-                views.shown = true;
+            // The way is another, or none any more; where nothing became of it, it is the one that was told.
+            let is_way_told = route.as_ref().is_some_and(|change| {
+                let own = change.as_ref().filter(|way| way.drawn.trip == trip.id);
+                tell_way(fields, own.map(Rc::clone), &mut views.operator)
+            });
+            // What was refused nobody holds: the next position is told whatever it is.
+            if publish(&views.operator.publisher, fields, fence, counters) && due {
+                views.operator.tell(marker);
             }
-            publish(&views.customer, fields, fence, counters);
+            let way = customer.way(views.operator.way());
+            let same_bytes = customer.is_like_operator()
+                && !news.is_for_operators()
+                && (due || views.customer.is_exact())
+                && match is_way_told {
+                    true => !views.operator.has_other_way(way.as_ref()),
+                    false => !views.customer.has_other_way(way.as_ref()),
+                };
+            let mut told = Told::Nothing;
+            if same_bytes {
+                if due && let Some(marker) = marker {
+                    told = Told::Exactly(*marker);
+                }
+                if is_way_told {
+                    views.customer.route(way);
+                }
+            } else {
+                common(fields, &news, tracker, &trip, phase, eta, customer.sees);
+                customer.reveal(fields, &trip, eta.is_some(), phase);
+                told = customer.position(fields, &views.customer, due);
+                tell_way(fields, way, &mut views.customer);
+            }
+            if publish(&views.customer.publisher, fields, fence, counters) {
+                told.note(&mut views.customer);
+            }
         }
         fields.clear();
-        if news.marker.is_some() {
+        let due = is_due(view, closest);
+        if due {
             fields.set(field::POSITION, |out| out.extend_from_slice(position));
         }
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
-        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        let fence = Fence::Tracker { assignment: 0, lease: lease.number };
+        if publish(&view.publisher, fields, fence, counters) && due {
+            view.tell(marker);
+        }
         if news.marker.is_some() {
             self.show_on_map(driver);
         }
     }
 
     /// What became of the way to the next stop; nothing is drawn unless somebody looks at one of the driver's trips.
-    fn route_news(&mut self, driver: DriverId) -> Option<Option<RouteLine>> {
+    fn route_news(&mut self, driver: DriverId) -> Option<Option<Rc<Way>>> {
         let house = std::sync::Arc::clone(&self.house);
         let tracked = self.drivers.get_mut(&driver)?;
         let watched = tracked.views.iter().any(|views| views.customer.interest() || views.operator.interest());
@@ -117,41 +159,51 @@ impl State {
         let knowledge = house.atlas.knowledge();
         match tracked.tracker.route_change(&house.world(&self.fences, &knowledge, &self.room)) {
             RouteChange::Same => None,
-            RouteChange::Drawn(line) => Some(Some(line)),
+            RouteChange::Drawn(line) => Some(Some(Way::new(line))),
             RouteChange::Gone => Some(None),
         }
     }
 
     /// Tells the whole of what a tracker knows, as after a restart: the topics were made anew.
     pub fn tell_everything(&mut self, driver: DriverId) {
+        let rules = &self.house.config.visibility;
         let Some(tracked) = self.drivers.get_mut(&driver) else { return };
         let Tracked { tracker, views, view, lease, .. } = &mut **tracked;
         let (fields, counters) = (&mut self.fields, &mut self.counters);
         let marker = tracker.marker();
         let news = News { silent: Some(tracker.silent_since()), phone: true, suspect: true, ..News::default() };
-        let position = |fields: &mut Fields, visible: bool| match marker.filter(|_| visible) {
-            Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, &marker))),
+        let whole = |fields: &mut Fields| match &marker {
+            Some(marker) => drop(fields.set(field::POSITION, |out| write_position(out, marker))),
             None => drop(fields.set_null(field::POSITION)),
         };
         for trip in tracker.trips() {
             let Some(views) = views.iter_mut().find(|views| views.trip == trip.id) else { continue };
             let fence = Fence::Tracker { assignment: trip.assignment, lease: lease.number };
-            let visible = is_visible(trip.phase);
-            for (publisher, is_operator) in [(&views.operator, true), (&views.customer, false)] {
-                common(fields, &news, tracker, &trip, true, Some(trip.eta));
-                position(fields, is_operator || visible);
-                if is_operator {
-                    whole_phone(fields, &news, tracker);
-                }
-                publish(publisher, fields, fence, counters);
+            common(fields, &news, tracker, &trip, true, Some(trip.eta), Sees::ALL);
+            whole(fields);
+            whole_phone(fields, &news, tracker);
+            if publish(&views.operator.publisher, fields, fence, counters) {
+                views.operator.tell(marker.as_ref());
             }
-            views.shown = visible && marker.is_some();
+            let customer = Customer::of(rules, tracker, &trip, views);
+            common(fields, &news, tracker, &trip, true, Some(trip.eta), customer.sees);
+            // As if nothing had been told yet: the topic may be new.
+            views.customer.tell(None);
+            let mut told = customer.position(fields, &views.customer, true);
+            if matches!(told, Told::Nothing) {
+                fields.set_null(field::POSITION);
+                told = Told::Gone;
+            }
+            if publish(&views.customer.publisher, fields, fence, counters) {
+                told.note(&mut views.customer);
+            }
         }
         fields.clear();
-        position(fields, true);
+        whole(fields);
         silence(fields, &news);
         whole_phone(fields, &news, tracker);
-        publish(view, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        publish(&view.publisher, fields, Fence::Tracker { assignment: 0, lease: lease.number }, counters);
+        view.tell(marker.as_ref());
     }
 
     /// Tells everything of all trackers, and the map.
@@ -185,17 +237,12 @@ impl State {
             let views = tracked.views.iter().find(|views| views.trip == trip);
             views.map_or(Watch::Nobody, |views| match (views.operator.interest(), views.customer.interest()) {
                 (true, _) => Watch::Closely,
-                (false, true) if is_visible(phase) => Watch::Closely,
+                (false, true) if is_exact(phase) => Watch::Closely,
                 (false, true) => Watch::Coarsely,
                 (false, false) => Watch::Nobody,
             })
         })
     }
-}
-
-/// A customer sees the courier from the pick-up on.
-fn is_visible(phase: Phase) -> bool {
-    matches!(phase, Phase::ToDropoff | Phase::Arriving | Phase::Arrived)
 }
 
 fn told_phase(effect: &Effect, trip: &TripView<'_>) -> bool {
@@ -209,7 +256,7 @@ fn told_eta<'a>(effect: &'a Effect, trip: &TripView<'_>) -> Option<Option<&'a Et
     }
 }
 
-/// What both views have in common; begins the fields anew.
+/// What both views have in common, as far as it is seen; begins the fields anew.
 fn common(
     fields: &mut Fields,
     news: &News,
@@ -217,14 +264,18 @@ fn common(
     trip: &TripView<'_>,
     phase: bool,
     eta: Option<Option<&Eta>>,
+    sees: Sees,
 ) {
     fields.clear();
     if phase {
         fields.set(field::PHASE, |out| write_string(out, trip.phase.code()));
         fields.set(field::PHASE_SINCE_MS, |out| write_i64(out, trip.phase_since.0));
+    }
+    if phase && sees.stops_left {
         fields.set(field::STOPS_LEFT, |out| write_u64(out, u64::from(trip.stops_left)));
     }
     match eta {
+        Some(Some(_)) if !sees.eta => {}
         Some(Some(eta)) => drop(fields.set(field::ETA, |out| write_eta(out, eta))),
         Some(None) => drop(fields.set_null(field::ETA)),
         None => {}
@@ -245,16 +296,6 @@ fn whole_phone(fields: &mut Fields, news: &News, tracker: &Tracker) {
     }
 }
 
-/// Tells a new route, or takes back one that no longer leads anywhere; `None`: nothing changed.
-fn tell_route(fields: &mut Fields, line: Option<Option<&RouteLine>>, routed: &mut bool) {
-    match line {
-        Some(Some(line)) => drop(fields.set(field::ROUTE, |out| write_route(out, line))),
-        Some(None) if *routed => drop(fields.set_null(field::ROUTE)),
-        _ => return,
-    }
-    *routed = line.flatten().is_some();
-}
-
 fn silence(fields: &mut Fields, news: &News) {
     match news.silent {
         Some(Some(since)) => drop(fields.set(field::SILENT_SINCE_MS, |out| write_i64(out, since.0))),
@@ -264,12 +305,15 @@ fn silence(fields: &mut Fields, news: &News) {
 }
 
 /// Publishes what there is. The embedded bus answers at once; a refusal means that something newer was told, or the trip is over.
-pub fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) {
+/// False if it was refused.
+pub fn publish(publisher: &Publisher, fields: &Fields, fence: Fence, counters: &mut Counters) -> bool {
     if fields.is_empty() {
-        return;
+        return true;
     }
-    match publisher.publish_now(fields, fence) {
-        Ok(_) => counters.published += 1,
+    let told = publisher.publish_now(fields, fence);
+    match told {
+        Ok(()) => counters.published += 1,
         Err(PublishError::Fenced | PublishError::Ended | PublishError::Absent) => counters.refused += 1,
     }
+    told.is_ok()
 }

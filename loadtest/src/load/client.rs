@@ -111,7 +111,8 @@ impl Server {
     /// The same to several, perhaps with a receive buffer of this many bytes.
     pub(super) fn watch_topics(&self, topics: &[String], buffer: Option<usize>) -> anyhow::Result<Opened> {
         let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token, buffer)?;
-        let topics = topics.iter().map(|topic| Subscription { topic: topic.clone(), cursor: None }).collect();
+        let topic = |topic: &String| Subscription { topic: topic.clone(), cursor: None, interval_ms: None };
+        let topics = topics.iter().map(topic).collect();
         say(&mut stream, &serde_json::to_vec(&FromWatcher::Subscribe { topics })?)?;
         await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
         release(stream, early)

@@ -86,6 +86,10 @@ impl Subject {
         ] {
             command.env(format!("WAYFARE_GATE_{name}"), "1000000");
         }
+        // And every move is told: drivers who move evenly are foreseen otherwise.
+        for phase in ["WAITING", "UNDER_WAY", "ARRIVING"] {
+            command.env(format!("WAYFARE_PREDICTION_{phase}_TOLERANCE_M"), "0");
+        }
         command
             .env("WAYFARE_INGEST_MESSAGES_PER_SECOND", "1000000")
             .env("WAYFARE_INGEST_MESSAGES_BURST", "1000000")

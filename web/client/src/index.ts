@@ -1,7 +1,7 @@
 export { Wayfare } from './wayfare.js';
 export type { LogHandlers, StateHandlers, StateInfo, Subscription, WayfareOptions } from './wayfare.js';
 export type { Connection, Status } from './session.js';
-export type { Transport } from './lines/line.js';
+export type { Codec, Transport } from './lines/line.js';
 export type { WayfareError } from './messages.js';
 export type { Counters } from './replica.js';
 export type { AreaMarker, AreaState, DriverState, DriverStatus, Eta, FenceEvent, Outage, Phase, Place, Position, Route, StoreEvent, TripState, Vehicle } from './trip.js';

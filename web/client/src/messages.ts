@@ -1,4 +1,5 @@
 import type { JsonObject } from './merge-patch.js';
+import type { PositionStep } from './position-step.js';
 
 /** What went wrong, in the words of the server (`code` as in the protocol) or of this library (`code` starting with `client_`). */
 export interface WayfareError {
@@ -14,7 +15,7 @@ export interface WayfareError {
 
 /** Messages from the server on a WebSocket, and events of an SSE stream. */
 export type ServerMessage =
-  | { type: 'welcome'; version: number; heartbeat_ms: number; max_topics: number; expires_at_ms: number }
+  | { type: 'welcome'; version: number; heartbeat_ms: number; max_topics: number; max_areas?: number; expires_at_ms: number }
   | { type: 'subscribed'; topic: string; alias: number; cursor: string }
   | { type: 'snapshot'; alias: number; cursor: string; state: JsonObject }
   | { type: 'delta'; alias: number; seq: number; patch: JsonObject }
@@ -31,7 +32,7 @@ export type ServerMessage =
 /** Messages to the server on a WebSocket. */
 export type ClientMessage =
   | { type: 'auth'; token: string }
-  | { type: 'subscribe'; topics: { topic: string; cursor?: string }[] }
+  | { type: 'subscribe'; topics: { topic: string; cursor?: string; interval_ms?: number }[] }
   | { type: 'unsubscribe'; topics: string[] }
   | { type: 'ping' };
 
@@ -57,6 +58,8 @@ export type TopicFrame =
   | { type: 'subscribed'; cursor: string }
   | { type: 'snapshot'; cursor: string; state: JsonObject }
   | { type: 'delta'; seq: number; patch: JsonObject }
+  /** A delta whose patch follows from the state before it. */
+  | { type: 'move'; seq: number; step: PositionStep }
   | { type: 'event'; cursor: string; event: JsonObject }
   | { type: 'reset'; cursor: string }
   | { type: 'stale' }

@@ -89,7 +89,8 @@ export class StateReplica {
     return 'applied';
   }
 
-  delta(seq: number, patch: JsonObject): Outcome {
+  /** Without a patch (a move of what was nowhere) nothing fits. */
+  delta(seq: number, patch: JsonObject | undefined): Outcome {
     if (this.#faulted) return 'covered';
     if (this.#waiting || !this.#held) return this.#fault('gaps');
     if (this.#handover && seq <= this.#handover.seq) {
@@ -98,7 +99,7 @@ export class StateReplica {
     }
     if (seq === this.#held.seq) return this.#fault('duplicates');
     if (seq < this.#held.seq) return this.#fault('backward');
-    if (seq !== this.#held.seq + 1) return this.#fault('gaps');
+    if (seq !== this.#held.seq + 1 || !patch) return this.#fault('gaps');
     this.#state = mergePatch(this.#state, patch) as JsonObject;
     this.#held = { epoch: this.#held.epoch, seq };
     this.#handover = undefined;

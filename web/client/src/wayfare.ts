@@ -1,8 +1,9 @@
 import { systemClock, type Clock } from './clock.js';
 import { LogReader } from './log-reader.js';
-import type { LineContext, Transport, WebSocketConstructor } from './lines/line.js';
+import { observeStamps, type Codec, type LineContext, type Transport, type WebSocketConstructor } from './lines/line.js';
 import type { JsonObject } from './merge-patch.js';
 import type { TopicFrame, WayfareError } from './messages.js';
+import { patchOf } from './position-step.js';
 import { StateReplica, type Counters } from './replica.js';
 import { ServerClock } from './server-clock.js';
 import { Session, type Status } from './session.js';
@@ -15,6 +16,8 @@ export interface WayfareOptions {
   token: TokenOption;
   /** From best to last resort. */
   transports?: readonly Transport[];
+  /** What is offered on a WebSocket; the server takes the first that it speaks. */
+  codecs?: readonly Codec[];
   /** For tests and other surroundings than a browser. */
   clock?: Clock;
   fetch?: typeof fetch;
@@ -43,6 +46,8 @@ export interface StateHandlers<State> extends CommonHandlers {
   onStale?(): void;
   /** The final state. Nothing follows. */
   onEnd?(state: State): void;
+  /** News at most this often, where that is enough; 60,000 at most. Of several who watch a topic the most eager counts. */
+  interval_ms?: number;
 }
 
 export interface LogHandlers<Event> extends CommonHandlers {
@@ -62,6 +67,13 @@ export interface Subscription {
 
 type StateTopic = { kind: 'state'; replica: StateReplica; handlers: Set<StateHandlers<any>>; current: StateInfo | undefined };
 type LogTopic = { kind: 'log'; replica: LogReader; handlers: Set<LogHandlers<any>> };
+
+/** The least interval that all who watch a topic can live with; undefined: every change. */
+function intervalOf(entry: StateTopic | LogTopic | undefined): number | undefined {
+  if (entry?.kind !== 'state') return undefined;
+  const wishes = [...entry.handlers].map(({ interval_ms }) => interval_ms ?? 0);
+  return wishes.length === 0 ? undefined : Math.min(...wishes) || undefined;
+}
 
 /**
  * Watches topics of a Wayfare server. All of them share one connection; whoever watches the same topic twice gets
@@ -85,8 +97,10 @@ export class Wayfare {
       serverClock: this.serverClock,
       fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
       WebSocket: options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket,
+      codecs: options.codecs ?? ['proto', 'json'],
       tokens: new TokenSource(options.token),
       cursorOf: (topic) => this.#topics.get(topic)?.replica.resumeFrom,
+      intervalOf: (topic) => intervalOf(this.#topics.get(topic)),
     };
     this.#session = new Session(options.transports ?? ['websocket', 'sse', 'polling'], context, {
       topics: () => [...this.#topics.keys()],
@@ -148,8 +162,12 @@ export class Wayfare {
   }
 
   #enter(topic: string, entry: StateTopic | LogTopic, handlers: StateHandlers<any> | LogHandlers<any>): void {
+    const before = intervalOf(this.#topics.get(topic));
     (entry.handlers as Set<unknown>).add(handlers);
-    if (this.#topics.has(topic)) return;
+    if (this.#topics.has(topic)) {
+      if (intervalOf(entry) !== before) this.#session.resubscribe(topic);
+      return;
+    }
     this.#topics.set(topic, entry);
     const { connection, error } = this.#session.status;
     if (connection === 'stopped') {
@@ -163,8 +181,13 @@ export class Wayfare {
       topic,
       counters: entry.replica.counters,
       stop: () => {
+        const before = intervalOf(entry);
         entry.handlers.delete(handlers);
-        if (entry.handlers.size > 0 || this.#topics.get(topic) !== entry) return;
+        if (this.#topics.get(topic) !== entry) return;
+        if (entry.handlers.size > 0) {
+          if (intervalOf(entry) !== before) this.#session.resubscribe(topic);
+          return;
+        }
         this.#leave(topic);
         this.#session.remove(topic, false);
       },
@@ -209,18 +232,21 @@ export class Wayfare {
       for (const handlers of [...entry.handlers]) handlers.onStale?.();
       return;
     }
-    if (frame.type !== 'snapshot' && frame.type !== 'delta') return;
-    const outcome =
-      frame.type === 'snapshot' ? replica.snapshot(frame.cursor, frame.state) : replica.delta(frame.seq, frame.patch);
+    if (frame.type !== 'snapshot' && frame.type !== 'delta' && frame.type !== 'move') return;
+    let patch: JsonObject | undefined;
+    if (frame.type === 'delta') patch = frame.patch;
+    if (frame.type === 'move') patch = patchOf(frame.step, replica.state);
+    const outcome = frame.type === 'snapshot' ? replica.snapshot(frame.cursor, frame.state) : replica.delta(frame.seq, patch);
     if (outcome === 'fault') this.#session.resubscribe(topic);
     if (outcome !== 'applied') return;
     const info: StateInfo = {
       topic,
       cursor: replica.held ?? '',
-      kind: frame.type,
+      kind: frame.type === 'snapshot' ? 'snapshot' : 'delta',
       arrived_ms: this.#clock.now(),
-      ...(frame.type === 'delta' && { patch: frame.patch }),
+      ...(patch && { patch }),
     };
+    if (frame.type === 'move' && patch) observeStamps(this.serverClock, patch);
     entry.current = info;
     for (const handlers of [...entry.handlers]) handlers.onState?.(replica.state, info);
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { beginMotion, continueMotion, distance_m, isSettled, placeAt, predict, turn, type Motion, type Sample } from '../src/motion.js';
+import { beginMotion, continueMotion, distance_m, isSettled, placeAt, predict, turn, type Line, type Motion, type Sample } from '../src/motion.js';
 
 const T0 = 1_763_686_800_000;
 const driving: Sample = { lat: 41.1414, lon: -8.6186, heading_deg: 90, speed_mps: 10, t_ms: T0 };
@@ -12,9 +12,9 @@ describe('prediction', () => {
     expect(place.lon).toBeGreaterThan(driving.lon);
   });
 
-  it('stops after five seconds worth of way, slowing down to it', () => {
-    expect(distance_m(driving, predict(driving, T0 + 60_000))).toBeCloseTo(50, 1);
-    const last = distance_m(predict(driving, T0 + 5_900), predict(driving, T0 + 6_000));
+  it('stops after twelve seconds worth of way, slowing down to it', () => {
+    expect(distance_m(driving, predict(driving, T0 + 60_000))).toBeCloseTo(120, 1);
+    const last = distance_m(predict(driving, T0 + 13_900), predict(driving, T0 + 14_000));
     expect(last).toBeLessThan(0.1);
   });
 
@@ -60,6 +60,16 @@ describe('correction', () => {
     expect(distance_m(placeAt(motion, T0 + 1_000), far)).toBeLessThan(0.01);
   });
 
+  it('follows the line, and fades to another one', () => {
+    const bend: Line = [[-8.6190, 41.1414], [-8.6183, 41.1414], [-8.6183, 41.1424]];
+    const motion = beginMotion(driving, T0, bend);
+    expect(placeAt(motion, T0 + 6_000).heading_deg).toBeCloseTo(0, 3);
+    expect(placeAt(motion, T0 + 6_000).lat).toBeGreaterThan(41.1416);
+    const straight = continueMotion(motion, driving, T0 + 6_000);
+    expect(distance_m(placeAt(motion, T0 + 6_000), placeAt(straight, T0 + 6_000))).toBeLessThan(0.01);
+    expect(distance_m(placeAt(straight, T0 + 7_000), predict(driving, T0 + 7_000))).toBeLessThan(0.01);
+  });
+
   it('turns the short way', () => {
     const motion = continueMotion(beginMotion({ ...driving, heading_deg: 350 }, T0), { ...driving, heading_deg: 10 }, T0);
     const half = placeAt(motion, T0 + 500).heading_deg!;
@@ -88,6 +98,7 @@ describe('correction', () => {
 it('knows when nothing will move any more', () => {
   const motion = beginMotion(driving, T0);
   expect(isSettled(motion, T0 + 3_000)).toBe(false);
-  expect(isSettled(motion, T0 + 6_000)).toBe(true);
+  expect(isSettled(motion, T0 + 13_000)).toBe(false);
+  expect(isSettled(motion, T0 + 14_000)).toBe(true);
   expect(isSettled(beginMotion({ ...driving, speed_mps: 0 }, T0), T0 + 1_000)).toBe(true);
 });

@@ -18,6 +18,15 @@ pub fn header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
     }
 }
 
+/// Bytes of the header of a frame that is whole.
+pub fn header_length(frame: &[u8]) -> usize {
+    match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    }
+}
+
 /// Appends a whole frame.
 pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     header(out, opcode, payload.len());
@@ -67,6 +76,7 @@ mod tests {
             let sent = cut.index(frames.len() + 1);
             let expected = *ends.iter().find(|end| **end >= sent).unwrap();
             prop_assert_eq!(end_of_begun_frame(&frames, sent), expected);
+            prop_assert!(frames[header_length(&frames)..ends[1]].iter().all(|byte| *byte == b'x'));
         }
     }
 

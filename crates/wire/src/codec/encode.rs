@@ -1,16 +1,58 @@
 //! Frames for watchers, written straight into a shared buffer.
 
+use super::decode::{Malformed, from_watcher};
+use super::watch_proto as proto;
 use crate::cursor::Cursor;
+use crate::messages::watch::{FromWatcher, ToWatcher};
 use crate::state::{write_string, write_u64};
+use crate::{WATCH_JSON_V1, WATCH_PROTO_V1};
 
 /// How messages become bytes on one connection; chosen by the WebSocket subprotocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// Text messages of JSON.
     Json,
+    /// Binary messages of Protocol Buffers.
+    Proto,
 }
 
 impl Codec {
+    /// All of them, the one to be preferred first.
+    pub const ALL: [Self; 2] = [Self::Proto, Self::Json];
+
+    /// Its name as a WebSocket subprotocol.
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => WATCH_JSON_V1,
+            Self::Proto => WATCH_PROTO_V1,
+        }
+    }
+
+    /// The codec of a subprotocol.
+    pub fn of(subprotocol: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.subprotocol() == subprotocol)
+    }
+
+    /// Reads one message of a watcher.
+    ///
+    /// # Errors
+    /// The bytes are no message of the protocol.
+    pub fn read(self, bytes: &[u8]) -> Result<FromWatcher, Malformed> {
+        match self {
+            Self::Json => from_watcher(bytes),
+            Self::Proto => proto::from_watcher(bytes),
+        }
+    }
+
+    /// Appends a message of a watcher: for clients.
+    pub fn write_from_watcher(self, out: &mut Vec<u8>, message: &FromWatcher) {
+        match self {
+            // String keys and whole numbers only: nothing in it can fail.
+            Self::Json => serde_json::to_writer(out, message).unwrap_or_default(),
+            Self::Proto => proto::write_from_watcher(out, message),
+        }
+    }
+
     /// Appends a `snapshot`. `members` is the inside of the state object: `"a":1,"b":2`.
     pub fn snapshot(self, out: &mut Vec<u8>, alias: u32, cursor: Cursor, members: &[u8]) {
         match self {
@@ -21,6 +63,7 @@ impl Codec {
                 out.extend_from_slice(members);
                 out.extend_from_slice(b"}}");
             }
+            Self::Proto => proto::snapshot(out, alias, cursor, members),
         }
     }
 
@@ -35,6 +78,7 @@ impl Codec {
                 out.extend_from_slice(members);
                 out.extend_from_slice(b"}}");
             }
+            Self::Proto => proto::delta(out, alias, seq, members),
         }
     }
 
@@ -48,6 +92,7 @@ impl Codec {
                 out.extend_from_slice(event);
                 out.push(b'}');
             }
+            Self::Proto => proto::event(out, alias, cursor, event),
         }
     }
 
@@ -59,6 +104,7 @@ impl Codec {
                 write_cursor(out, cursor);
                 out.push(b'}');
             }
+            Self::Proto => proto::reset(out, alias, cursor),
         }
     }
 
@@ -71,6 +117,7 @@ impl Codec {
                 out.extend_from_slice(members);
                 out.extend_from_slice(b"}}");
             }
+            Self::Proto => proto::end(out, alias, members),
         }
     }
 
@@ -85,14 +132,16 @@ impl Codec {
                 write_cursor(out, cursor);
                 out.push(b'}');
             }
+            Self::Proto => proto::subscribed(out, topic, alias, cursor),
         }
     }
 
     /// Appends any other message.
-    pub fn message<M: serde::Serialize>(self, out: &mut Vec<u8>, message: &M) {
+    pub fn message(self, out: &mut Vec<u8>, message: &ToWatcher) {
         match self {
             // Our messages have string keys and finite numbers only, and a Vec takes every write.
             Self::Json => serde_json::to_writer(out, message).expect("our own messages serialise"),
+            Self::Proto => proto::message(out, message),
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Subscription {
     /// `start` means the oldest kept event of a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// News of this topic at most this often, milliseconds; none: as they happen. In between, several are told as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u32>,
 }
 
 /// To the watcher. Frames on the hot path (`snapshot`, `delta`, `event`, `end`) are written by [`crate::codec`];
@@ -51,6 +54,9 @@ pub enum ToWatcher {
         heartbeat_ms: u32,
         /// Most topics on one connection.
         max_topics: u32,
+        /// Most `area:` topics among them: what a screen of a map may cost. 0: not told, by an older server.
+        #[serde(default)]
+        max_areas: u32,
         /// The connection ends then unless the token is renewed, Unix milliseconds.
         expires_at_ms: i64,
     },

@@ -10,7 +10,9 @@ export function watchUrl(context: LineContext, path: string, topics: readonly st
   const cursors = topics.map((topic) => context.cursorOf(topic) ?? '-');
   const query = `topics=${topics.map(encodeURIComponent).join(',')}`;
   const resume = cursors.some((cursor) => cursor !== '-') ? `&cursor=${cursors.join(',')}` : '';
-  return `${endpoint(context.url, path)}?${query}${resume}`;
+  // A stream has one interval: that of its most eager topic.
+  const interval_ms = Math.min(...topics.map((topic) => context.intervalOf(topic) ?? 0));
+  return `${endpoint(context.url, path)}?${query}${resume}${interval_ms > 0 ? `&interval_ms=${interval_ms}` : ''}`;
 }
 
 /** The error of an answer, and whether it is in the server's own words rather than some proxy's. */

@@ -12,10 +12,16 @@ export interface WebSocketLike {
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
-  send(data: string): void;
+  /** The subprotocol that the server took. */
+  readonly protocol: string;
+  binaryType: any;
+  send(data: string | Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;
 }
-export type WebSocketConstructor = new (url: string, protocols: string) => WebSocketLike;
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+/** How messages become bytes on a WebSocket. */
+export type Codec = 'proto' | 'json';
 
 export interface LineContext {
   /** Origin of the server, perhaps with a path before `/v1`. */
@@ -24,9 +30,12 @@ export interface LineContext {
   readonly serverClock: ServerClock;
   readonly fetch: typeof fetch;
   readonly WebSocket: WebSocketConstructor | undefined;
+  readonly codecs: readonly Codec[];
   readonly tokens: TokenSource;
   /** Where to go on from; asked anew at every (re)subscription. */
   cursorOf(topic: string): string | undefined;
+  /** News of it at most this often; undefined: as they happen. */
+  intervalOf(topic: string): number | undefined;
 }
 
 export interface LineEvents {

@@ -1,6 +1,8 @@
 import { Timer } from '../clock.js';
 import { downOfClose, type Down } from '../close-codes.js';
+import { parseCursor } from '../cursor.js';
 import type { ClientMessage, ServerMessage, TopicFrame } from '../messages.js';
+import { readMessages, SEQ_BITS, writeMessage, type MoveMessage } from '../watch-proto.js';
 import {
   clientError,
   DEFAULT_HEARTBEAT_MS,
@@ -15,7 +17,7 @@ import {
   type WebSocketLike,
 } from './line.js';
 
-const SUBPROTOCOL = 'wayfare.watch.v1.json';
+const SUBPROTOCOL = { proto: 'wayfare.watch.v1.proto', json: 'wayfare.watch.v1.json' };
 /** Timers of browsers overflow beyond 24.8 days; a day is looked at again. */
 const LONGEST_TIMER_MS = 86_400_000;
 const RENEW_BEFORE_MS = 60_000;
@@ -33,11 +35,14 @@ export class WebSocketLine implements Line {
   readonly #renewal: Timer;
   readonly #retries = new Map<string, Timer>();
   readonly #topicOfAlias = new Map<number, string>();
+  /** Number of the last frame: moves carry only some of its bits. */
+  readonly #seqOfAlias = new Map<number, number>();
   readonly #topics = new Set<string>();
   /** Asked for and left in this turn of the page: told in one message each, as messages are counted. */
   readonly #wanted = new Set<string>();
   readonly #unwanted = new Set<string>();
   #socket: WebSocketLike | undefined;
+  #binary = false;
   #heartbeat_ms = DEFAULT_HEARTBEAT_MS;
   #welcomed = false;
   #over = false;
@@ -81,14 +86,19 @@ export class WebSocketLine implements Line {
   }
 
   async #open(): Promise<void> {
-    const { WebSocket, url, tokens } = this.#context;
+    const { WebSocket, url, codecs, tokens } = this.#context;
     try {
       if (!WebSocket) throw new Error('no WebSocket here');
       const token = await tokens.get();
       if (this.#over) return;
-      const socket = new WebSocket(endpoint(url, '/v1/watch').replace(/^http/, 'ws'), SUBPROTOCOL);
+      const offered = codecs.map((codec) => SUBPROTOCOL[codec]);
+      const socket = new WebSocket(endpoint(url, '/v1/watch').replace(/^http/, 'ws'), offered);
       this.#socket = socket;
-      socket.onopen = () => this.#send({ type: 'auth', token });
+      socket.binaryType = 'arraybuffer';
+      socket.onopen = () => {
+        this.#binary = socket.protocol === SUBPROTOCOL.proto;
+        this.#send({ type: 'auth', token });
+      };
       socket.onmessage = (event) => this.#receive(event.data);
       socket.onclose = (event) => this.#closed(event.code, event.reason);
       socket.onerror = () => {}; // `close` follows and says more
@@ -100,26 +110,32 @@ export class WebSocketLine implements Line {
   #receive(data: unknown): void {
     if (this.#over) return;
     this.#watchdog.arm(SILENT_HEARTBEATS * this.#heartbeat_ms, () => this.#fail('silent', 'nothing heard for 2.5 heartbeats'));
-    let message: ServerMessage;
+    let messages: (ServerMessage | MoveMessage)[];
     try {
-      message = JSON.parse(String(data)) as ServerMessage;
+      messages = this.#binary ? readMessages(new Uint8Array(data as ArrayBuffer)) : [JSON.parse(String(data)) as ServerMessage];
     } catch {
-      return this.#fail('malformed', 'a message that is no JSON');
+      return this.#fail('malformed', 'a message that cannot be read');
     }
-    this.#take(message);
+    for (const message of messages) if (!this.#over) this.#take(message);
   }
 
-  #take(message: ServerMessage): void {
+  #take(message: ServerMessage | MoveMessage): void {
     switch (message.type) {
       case 'welcome':
         return this.#welcome(message);
       case 'subscribed':
         this.#topicOfAlias.set(message.alias, message.topic);
+        this.#stand(message.alias, message.cursor);
         return this.#frame(message.topic, message);
+      case 'move':
+        return this.#frame(this.#topicOfAlias.get(message.alias), { type: 'move', seq: this.#seqOf(message), step: message.step });
       case 'delta':
+        this.#seqOfAlias.set(message.alias, message.seq);
         observeStamps(this.#context.serverClock, message.patch);
         return this.#frame(this.#topicOfAlias.get(message.alias), message);
       case 'snapshot':
+        this.#stand(message.alias, message.cursor);
+        return this.#frame(this.#topicOfAlias.get(message.alias), message);
       case 'event':
       case 'reset':
       case 'stale':
@@ -136,6 +152,18 @@ export class WebSocketLine implements Line {
       case 'bye':
         this.#bye = message;
     }
+  }
+
+  #stand(alias: number, cursor: string): void {
+    this.#seqOfAlias.set(alias, parseCursor(cursor)?.seq ?? 0);
+  }
+
+  /** The next number, unless its low bits say that some are missing: then the replica sees the gap. */
+  #seqOf({ alias, seqBits }: MoveMessage): number {
+    const expected = (this.#seqOfAlias.get(alias) ?? 0) + 1;
+    const seq = expected + ((seqBits - (expected % SEQ_BITS) + SEQ_BITS) % SEQ_BITS);
+    this.#seqOfAlias.set(alias, seq);
+    return seq;
   }
 
   #welcome(message: Extract<ServerMessage, { type: 'welcome' }>): void {
@@ -205,13 +233,14 @@ export class WebSocketLine implements Line {
   #subscribe(topics: string[]): void {
     const subscriptions = topics.map((topic) => {
       const cursor = this.#context.cursorOf(topic);
-      return cursor === undefined ? { topic } : { topic, cursor };
+      const interval_ms = this.#context.intervalOf(topic);
+      return { topic, ...(cursor !== undefined && { cursor }), ...(interval_ms !== undefined && { interval_ms }) };
     });
     this.#send({ type: 'subscribe', topics: subscriptions });
   }
 
   #send(message: ClientMessage): void {
-    this.#socket?.send(JSON.stringify(message));
+    this.#socket?.send(this.#binary ? writeMessage(message) : JSON.stringify(message));
   }
 
   #closed(code: number, reason: string): void {

@@ -1,4 +1,4 @@
-import { beginMotion, continueMotion, isSettled, placeAt, type Motion, type Position } from '@wayfare/client';
+import { beginMotion, continueMotion, isSettled, placeAt, type Line, type Motion, type Position } from '@wayfare/client';
 import type { Map as MapLibre, Marker } from 'maplibre-gl';
 
 /** Moves the courier's marker from frame to frame between two messages, and rests when there is nothing to move. */
@@ -9,6 +9,7 @@ export class Courier {
   readonly #onMove: () => void;
   #motion: Motion | undefined;
   #t_ms: number | undefined;
+  #line: Line | undefined;
   #frame: number | undefined;
 
   constructor(map: MapLibre, marker: Marker, still: MediaQueryList, onMove: () => void) {
@@ -28,16 +29,16 @@ export class Courier {
     return [lng, lat];
   }
 
-  /** `difference_ms`: how much this clock is ahead of the server's, which stamped the position. */
-  show(position: Position | undefined, difference_ms: number): void {
+  /** `line`: the way to the next stop. `difference_ms`: how much this clock is ahead of the server's, which stamped the position. */
+  show(position: Position | undefined, line: Line | undefined, difference_ms: number): void {
     if (!position) return this.#hide();
-    if (position.t_ms === this.#t_ms) return;
-    this.#t_ms = position.t_ms;
+    if (position.t_ms === this.#t_ms && line === this.#line) return;
+    [this.#t_ms, this.#line] = [position.t_ms, line];
     const now_ms = Date.now();
     // On the local clock from here on: a better idea of the server's clock must not shift what is already drawn.
     const sample = { ...position, t_ms: position.t_ms + difference_ms };
     const first = this.#motion === undefined;
-    this.#motion = this.#motion ? continueMotion(this.#motion, sample, now_ms) : beginMotion(sample, now_ms);
+    this.#motion = this.#motion ? continueMotion(this.#motion, sample, now_ms, line) : beginMotion(sample, now_ms, line);
     this.#draw();
     if (first) this.#marker.addTo(this.#map);
     this.#run();

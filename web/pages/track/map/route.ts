@@ -18,6 +18,11 @@ export class RouteLine {
     this.#map = map;
   }
 
+  /** The whole of it, the same object as long as it is the same line. */
+  get line(): readonly Point[] | undefined {
+    return this.#way?.points;
+  }
+
   show(route: TripState['route'], courier: [number, number] | undefined): void {
     const polyline6 = route?.polyline6;
     if (polyline6 !== this.#polyline6) {

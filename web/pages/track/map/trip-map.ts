@@ -66,8 +66,8 @@ export class TripMap {
     this.#place('pickup', trip.pickup, 'Pick-up');
     this.#place('dropoff', trip.dropoff, 'You');
     this.#courierElement.setAttribute('aria-label', trip.driver?.name ?? 'Courier');
-    this.#courier.show(trip.position, difference_ms);
     this.#route.show(trip.route, this.#courier.lngLat);
+    this.#courier.show(trip.position, this.#route.line, difference_ms);
     this.#courier.tone(trip.silent_since_ms === undefined ? '' : 'silent');
     this.#look();
   }
@@ -77,7 +77,7 @@ export class TripMap {
   }
 
   remove(): void {
-    this.#courier.show(undefined, 0);
+    this.#courier.show(undefined, undefined, 0);
     this.#map.remove();
   }
 
