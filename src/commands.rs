@@ -7,6 +7,7 @@ pub mod eval;
 pub mod fixes;
 pub mod key;
 pub mod log;
+pub mod media_child;
 pub mod replay;
 pub mod roads;
 pub mod route;

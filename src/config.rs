@@ -10,12 +10,14 @@ mod cores;
 mod data;
 mod database;
 mod fanout;
+mod files;
 mod fix_log;
 mod gate;
 mod http;
 mod ingest;
 mod key;
 mod log;
+mod media;
 mod pages;
 mod prediction;
 mod quic;
@@ -38,12 +40,14 @@ pub use self::cores::CoresConfig;
 pub use self::data::Data;
 pub use self::database::Database;
 pub use self::fanout::Fanout;
+pub use self::files::Files;
 pub use self::fix_log::FixLog;
 pub use self::gate::GateKeys;
 pub use self::http::Http;
 pub use self::ingest::Ingest;
 pub use self::key::Key;
 pub use self::log::Log;
+pub use self::media::Media;
 pub use self::pages::Pages;
 pub use self::prediction::Prediction;
 pub use self::quic::Quic;
@@ -71,6 +75,8 @@ pub struct Config {
     pub fanout: Fanout,
     pub trips: Trips,
     pub visibility: Visibility,
+    pub files: Files,
+    pub media: Media,
     pub roads: Roads,
     pub pages: Pages,
 }
@@ -92,6 +98,8 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
     ("visibility", visibility::KEYS),
+    ("files", files::KEYS),
+    ("media", media::KEYS),
     ("roads", roads::KEYS),
     ("pages", pages::KEYS),
 ];
@@ -166,6 +174,7 @@ impl Config {
         self.ingest.check()?;
         self.trips.check()?;
         self.visibility.rules()?;
+        self.files.check()?;
         self.roads.check()?;
         self.pages.check()
     }
@@ -213,7 +222,21 @@ impl Config {
             records_keep_ms: i64::from(self.trips.records_keep_days) * 86_400_000,
             ended_keep_ms: i64::from(self.trips.ended_keep_s) * 1000,
             answer_within_s: self.trips.answer_within_s,
+            uploads: self.media.uploads(),
         }
+    }
+
+    /// Where pictures are.
+    ///
+    /// # Errors
+    /// The place cannot be opened.
+    pub fn files(&self) -> anyhow::Result<wayfare_blobs::Blobs> {
+        self.files.open(&self.data)
+    }
+
+    /// For the room of that name.
+    pub fn media(&self) -> wayfare_media_worker::MediaConfig {
+        self.media.room(&self.bus.node)
     }
 
     /// For the maps.

@@ -6,6 +6,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use wayfare_net::origin::AllowedOrigins;
 
+/// What pages may read of answers.
+const EXPOSED: &str = "etag, retry-after, location, tus-resumable, tus-version, tus-extension, tus-max-size, upload-offset, upload-length, upload-expires";
+
 /// Answers preflights, and lets allowed pages read answers. Everyone else's requests go their way without these headers.
 pub async fn answer(State(origins): State<AllowedOrigins>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
@@ -17,10 +20,11 @@ pub async fn answer(State(origins): State<AllowedOrigins>, request: Request, nex
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
         let fixed = [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, PATCH, DELETE"),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "authorization, content-type, if-match, if-none-match, last-event-id",
+                "authorization, content-type, if-match, if-none-match, last-event-id, tus-resumable, upload-length, upload-offset, upload-metadata, \
+                 upload-checksum, x-requested-with",
             ),
             (header::ACCESS_CONTROL_MAX_AGE, "600"),
         ];
@@ -33,7 +37,7 @@ pub async fn answer(State(origins): State<AllowedOrigins>, request: Request, nex
     };
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, retry-after"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     response
 }

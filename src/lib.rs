@@ -118,10 +118,12 @@ impl House {
         let maps = config.atlas()?;
         let atlas = tokio::task::spawn_blocking(move || Atlas::open(maps)).await?.context("roads.files")?;
 
+        let files = roles.files(config)?;
         // Records first, then trackers, and the door last: whoever comes in finds everything in its place.
         let (api, first_key) = if roles.api() {
             let (verifier, atlas) = (Arc::clone(&verifier), Arc::clone(&atlas));
-            let (api, first_key) = Api::open(config.api(), bus.clone(), verifier, origins.clone(), atlas).await?;
+            let (bus, origins, files) = (bus.clone(), origins.clone(), files.clone());
+            let (api, first_key) = Api::open(config.api(), bus, verifier, origins, atlas, files).await?;
             (Some(api), first_key)
         } else {
             (None, None)
@@ -205,6 +207,14 @@ impl House {
             let relay_stop = stopped.clone();
             // All that goes on behind the records is one large future: on the heap once, not moved about.
             tasks.push(tokio::spawn(async move { Box::pin(relay.run(relay_stop)).await }));
+        }
+        if let Some(files) = files.filter(|_| roles.media()) {
+            tasks.push(tokio::spawn(wayfare_media_worker::run_workers(
+                config.media(),
+                bus.clone(),
+                files,
+                stopped.clone(),
+            )));
         }
         tasks.push(tokio::spawn(sweep(bus.clone(), recorder, stopped)));
         tracing::info!(%address, threads = cores.count(), process = std::process::id(), "the house is open");

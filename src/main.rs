@@ -33,6 +33,11 @@ enum Command {
     Fanout,
     /// Run only the part for people and records; needs bus.url.
     Api,
+    /// Run only the part that makes pictures for menus; needs bus.url, and files.bucket or files.dir.
+    MediaWorker,
+    /// One picture after the other, in a process with little memory; started by the workers.
+    #[command(hide = true)]
+    MediaChild(commands::media_child::Options),
     /// Run the house with a generated town and simulated couriers in it.
     Demo(commands::demo::Options),
     /// Drive couriers from a GPX file or a CSV of trips through a running house.
@@ -62,7 +67,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    if let Some(Command::MediaChild(options)) = &arguments.command {
+        return commands::media_child::run(options);
+    }
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {}", sentence(&error));
@@ -102,13 +111,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Some(Command::Ingest) => commands::serve::run(config, Roles::Ingest).await,
             Some(Command::Fanout) => commands::serve::run(config, Roles::Fanout).await,
             Some(Command::Api) => commands::serve::run(config, Roles::Api).await,
+            Some(Command::MediaWorker) => commands::serve::run(config, Roles::MediaWorker).await,
             Some(Command::Demo(options)) => commands::demo::run(config, options).await,
             Some(Command::Replay(options)) => commands::replay::run(options).await,
             Some(Command::Fixes(options)) => commands::fixes::run(config, options).await,
             Some(Command::Audit(options)) => commands::audit::run(&config, &options),
             Some(Command::Backup(options)) => commands::backup::run(config, options).await,
             Some(Command::Key { options }) => commands::key::run(config, options).await,
-            Some(Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_)) => Ok(()),
+            Some(
+                Command::Config | Command::Roads(_) | Command::Route(_) | Command::Eval(_) | Command::MediaChild(_),
+            ) => Ok(()),
         }
     })
 }

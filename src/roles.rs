@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use wayfare_blobs::Blobs;
 use wayfare_bus::Bus;
 
 use crate::Config;
@@ -18,6 +19,8 @@ pub enum Roles {
     Fanout,
     /// People and records.
     Api,
+    /// Pictures for menus.
+    MediaWorker,
 }
 
 impl Roles {
@@ -36,20 +39,35 @@ impl Roles {
         matches!(self, Self::All | Self::Api)
     }
 
+    /// Whether pictures are made here.
+    pub fn media(self) -> bool {
+        matches!(self, Self::All | Self::MediaWorker)
+    }
+
     /// A room alone meets the others on Redis, or nowhere.
     pub fn check(self, config: &Config) -> anyhow::Result<()> {
         ensure!(
             self == Self::All || config.redis().is_some(),
             "bus.url is empty: a role alone meets the others on Redis, so it must say where that is"
         );
+        ensure!(
+            self != Self::MediaWorker || config.files.is_shared(),
+            "files.bucket and files.dir are empty: pictures come from another process, so both must know a place for them"
+        );
         Ok(())
+    }
+
+    /// Where this process finds pictures, if it has to do with them.
+    pub(crate) fn files(self, config: &Config) -> anyhow::Result<Option<Blobs>> {
+        let has_to = self.media() || self.api() && config.files.is_shared();
+        if has_to { config.files().map(Some) } else { Ok(None) }
     }
 
     /// Whether two processes may do this at the same time, so that one can follow the other with its door open.
     pub fn may_overlap(self, config: &Config) -> bool {
         match self {
             Self::All => false,
-            Self::Ingest | Self::Fanout => true,
+            Self::Ingest | Self::Fanout | Self::MediaWorker => true,
             // A file of SQLite is for one.
             Self::Api => !config.database.url.is_empty(),
         }

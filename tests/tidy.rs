@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wayfare-engine", &[]),
     // floor 1
     ("wayfare-atlas", &["wayfare-engine"]),
+    ("wayfare-blobs", &[]),
     ("wayfare-bus", &[]),
     ("wayfare-wire", &["wayfare-engine"]),
     // the door, between the floors: what every listener needs
@@ -18,7 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // floor 2
     ("wayfare-ingest", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
     ("wayfare-fanout", &["wayfare-bus", "wayfare-net", "wayfare-wire"]),
-    ("wayfare-api", &["wayfare-atlas", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"]),
+    (
+        "wayfare-api",
+        &["wayfare-atlas", "wayfare-blobs", "wayfare-bus", "wayfare-engine", "wayfare-net", "wayfare-wire"],
+    ),
+    ("wayfare-media-worker", &["wayfare-blobs", "wayfare-bus", "wayfare-wire"]),
     ("wayfare-driver", &["wayfare-engine", "wayfare-wire"]),
     // floor 3
     ("wayfare-eval", &["wayfare-atlas", "wayfare-engine", "wayfare-wire"]),
@@ -28,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "wayfare-api",
             "wayfare-atlas",
+            "wayfare-blobs",
             "wayfare-bus",
             "wayfare-driver",
             "wayfare-engine",
@@ -35,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wayfare-fanout",
             "wayfare-ingest",
             "wayfare-loadtest",
+            "wayfare-media-worker",
             "wayfare-net",
             "wayfare-wire",
         ],

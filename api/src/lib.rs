@@ -27,6 +27,7 @@ mod retention;
 mod route_json;
 mod routes;
 mod signing;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
 use relay::News;
+use wayfare_blobs::Blobs;
 
 pub use db::{DatabaseError, DatabasePlace};
 pub use issue::{FirstKey, issue_service_key};
@@ -47,6 +49,7 @@ pub use openapi::document as openapi_document;
 pub use permissions::{TABLE as PERMISSIONS, allowed};
 pub use route_json::route_geojson;
 pub use signing::{KeyError, SigningKey, list_keys, make_key, withdraw_key};
+pub use uploads::UploadLimits;
 
 /// Bus topic with the public keys of tokens: a field per key id, its value the key in base64url.
 pub const KEYS_TOPIC: &str = "keys";
@@ -75,6 +78,8 @@ pub struct ApiConfig {
     pub answer_within_s: u32,
     /// How long late watchers of an ended trip still get its final status, milliseconds.
     pub ended_keep_ms: i64,
+    /// Bounds of uploads.
+    pub uploads: UploadLimits,
 }
 
 /// What all handlers share.
@@ -93,6 +98,10 @@ pub(crate) struct House {
     pub town: nearby::Town,
     /// Whether this process does what one of them has to.
     pub lead: lead::Lead,
+    /// Pictures; nothing where this process has no place for them.
+    pub files: Option<Blobs>,
+    /// Whole files in memory at once.
+    pub assembling: tokio::sync::Semaphore,
     /// Something is to be erased.
     pub erasures: tokio::sync::Notify,
     /// Tries at what is not there, per bearer.
@@ -101,6 +110,9 @@ pub(crate) struct House {
 
 /// A hundred misses at once, then one every two seconds.
 const MISSES: Rate = Rate { per_second: 0.5, burst: 100.0 };
+
+/// Uploads whose files are put together at once: each holds a whole file in memory.
+const ASSEMBLING_MAX: usize = 4;
 
 /// Bearers remembered for misses.
 const SUBJECTS_MAX: usize = 100_000;
@@ -123,6 +135,7 @@ impl Api {
         verifier: Arc<Verifier>,
         origins: AllowedOrigins,
         atlas: Arc<Atlas>,
+        files: Option<Blobs>,
     ) -> Result<(Self, Option<FirstKey>), DatabaseError> {
         let db = db::Database::open(&config.database).await?;
         records::assignment::catch_up(&db).await?;
@@ -133,8 +146,24 @@ impl Api {
         let (news, town) = (News::default(), nearby::Town::default());
         let erasures = tokio::sync::Notify::new();
         let lead = lead::Lead::default();
-        let house =
-            Arc::new(House { config, db, bus, verifier, signing, origins, news, atlas, town, lead, erasures, misses });
+        let assembling = tokio::sync::Semaphore::new(ASSEMBLING_MAX);
+        let house = House {
+            config,
+            db,
+            bus,
+            verifier,
+            signing,
+            origins,
+            news,
+            atlas,
+            town,
+            lead,
+            files,
+            assembling,
+            erasures,
+            misses,
+        };
+        let house = Arc::new(house);
         let first = issue::first_key(&house).await?;
         relay::send_left_over(&house).await?;
         relay::rebuild(&house).await?;
@@ -155,10 +184,11 @@ impl Api {
         let asking = reports::expire(&self.house, stop.clone());
         let again = relay::rebuild_after_losses(&self.house, stop.clone());
         let telling = relay::run(&self.house, stop.clone());
+        let uploading = Box::pin(uploads::ends::run(&self.house, stop.clone()));
         let folding = follow::run::<fold::Phases>(&self.house, stop);
         let (telling, folding) =
             (async { tokio::join!(leading, telling, again) }, async { tokio::join!(folding, hearing, aside) });
-        tokio::join!(telling, folding, following, remembering, erasing, forgetting, asking);
+        tokio::join!(telling, folding, following, remembering, erasing, forgetting, asking, uploading);
     }
 
     /// `/v1/…`, `/openapi.json`, `/.well-known/jwks.json`.

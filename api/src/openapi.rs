@@ -5,8 +5,8 @@ use utoipa::OpenApi;
 
 use crate::permissions::TABLE;
 use crate::routes::{
-    arrivals, audit, device_keys, drivers, erasures, fences, keys, nearby, offers, pages, quarantine, roads, stores,
-    tokens, tracks, trips,
+    arrivals, audit, device_keys, drivers, erasures, fences, images, keys, menu, nearby, offers, pages, quarantine,
+    roads, stores, tokens, tracks, trips, uploads,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +24,8 @@ use crate::routes::{
         tracks::read, tracks::erase,
         erasures::driver, erasures::trip, erasures::export, erasures::list, erasures::read, audit::list,
         tokens::create, tokens::revoke, tokens::ticket, keys::list, keys::create, keys::withdraw,
+        uploads::create, uploads::read, uploads::offset, uploads::append, uploads::terminate,
+        menu::read, menu::replace, images::dead, images::forget, images::retry, images::file,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),
     tags(
@@ -34,6 +36,7 @@ use crate::routes::{
         (name = "audit", description = "Who did what, and who was refused"),
         (name = "erasures", description = "What was erased, and how far it is"),
         (name = "tokens", description = "Who may do what, and for how long"),
+        (name = "pictures", description = "Photographs for menus: uploads that survive a bad line (tus 1.0), and what is made of them"),
         (name = "pages", description = "Open to everyone"),
     )
 )]

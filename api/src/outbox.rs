@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{DatabaseError, Write};
 use crate::records::trip::{Place, live_of_driver};
+use crate::records::upload::Upload;
 use crate::records::{Driver, Trip, offer, table};
 use wayfare_wire::device_key::DeviceKeyDoc;
 use wayfare_wire::fence::FenceDoc;
@@ -77,6 +78,15 @@ pub enum Event {
         what: String,
         /// Who, where it has still to be noted in the audit trail.
         by: Option<String>,
+    },
+    /// An upload has ended.
+    Upload {
+        /// The record.
+        upload: Box<Upload>,
+        /// Bytes that were kept.
+        received: u64,
+        /// When, Unix milliseconds.
+        at_ms: i64,
     },
     /// A token or a subject was revoked.
     Revoked {
@@ -187,6 +197,12 @@ pub async fn put_fence(
 ) -> Result<(), DatabaseError> {
     let event = Event::Fence { id, fence: fence.cloned().map(Box::new) };
     put(write, &id.to_string(), version, &event).await
+}
+
+/// Notes that an upload has ended.
+pub async fn put_upload(write: &mut Write, upload: &Upload) -> Result<(), DatabaseError> {
+    let event = Event::Upload { upload: Box::new(upload.clone()), received: upload.received, at_ms: upload.due_ms };
+    put(write, &upload.id.to_string(), upload.version, &event).await
 }
 
 /// Notes that a device key was made or revoked.

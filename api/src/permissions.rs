@@ -63,6 +63,16 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("POST", "/v1/keys", MANAGE),
     ("DELETE", "/v1/keys/{id}", MANAGE),
     ("POST", "/v1/tickets", WATCHERS),
+    ("POST", "/v1/uploads", STORE_MANAGE),
+    ("GET", "/v1/uploads/{id}", STORE_READ),
+    ("HEAD", "/v1/uploads/{id}", STORE_MANAGE),
+    ("PATCH", "/v1/uploads/{id}", STORE_MANAGE),
+    ("DELETE", "/v1/uploads/{id}", STORE_MANAGE),
+    ("GET", "/v1/stores/{id}/menu/{item}/images", &[Customer, Store, Support, Admin, Service]),
+    ("PUT", "/v1/stores/{id}/menu/{item}/images", STORE_MANAGE),
+    ("GET", "/v1/pictures/dead", READ),
+    ("DELETE", "/v1/pictures/dead/{job}", MANAGE),
+    ("POST", "/v1/pictures/dead/{job}/retry", MANAGE),
 ];
 
 /// Whether the role may call the route at all.

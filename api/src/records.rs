@@ -12,6 +12,7 @@ pub mod store;
 pub mod table;
 pub mod track;
 pub mod trip;
+pub mod upload;
 
 pub use driver::Driver;
 pub use trip::Trip;

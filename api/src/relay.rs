@@ -17,8 +17,9 @@ use crate::project::{self, View};
 use crate::records::device_key;
 use crate::records::fence::Fence as FenceRecord;
 use crate::records::trip::live_or_ended_after;
+use crate::records::upload::Upload;
 use crate::records::{Driver, Trip, table};
-use crate::{House, KEYS_TOPIC, REVOKED_TOPIC, signing};
+use crate::{House, KEYS_TOPIC, REVOKED_TOPIC, signing, uploads};
 
 /// Rows sent at once.
 const BATCH: i64 = 200;
@@ -138,6 +139,14 @@ async fn send(house: &House, row: &Row) -> Result<(), wayfare_bus::LogError> {
             }
         }
         Event::Revoked { name, before_s } => tell_revoked(house, name, *before_s).await,
+        Event::Upload { upload, received, at_ms } => {
+            let upload = Upload { received: *received, due_ms: *at_ms, ..(**upload).clone() };
+            uploads::tell::ended(house, &upload).await;
+            let (event_id, payload) = uploads::tell::store_event(&upload);
+            let entity = upload.id.to_string();
+            let event = Append { entity: &entity, number: upload.version, event_id: &event_id, payload: &payload };
+            house.bus.logs.append(&Topic::Store(upload.store).to_string(), event).await?;
+        }
     }
     Ok(())
 }
@@ -185,6 +194,7 @@ pub async fn rebuild(house: &House) -> Result<(), DatabaseError> {
             tell_plan(house, driver, &outbox::plan(driver, &trips, &offered)).await;
         }
     }
+    uploads::ends::rebuild(house).await?;
     tracing::info!(trips = trips.len(), "records told to the bus");
     Ok(())
 }

@@ -6,7 +6,9 @@ pub mod device_keys;
 pub mod drivers;
 pub mod erasures;
 pub mod fences;
+pub mod images;
 pub mod keys;
+pub mod menu;
 pub mod nearby;
 pub mod offers;
 pub mod pages;
@@ -16,6 +18,8 @@ pub mod stores;
 pub mod tokens;
 pub mod tracks;
 pub mod trips;
+pub mod upload_form;
+pub mod uploads;
 
 use std::sync::Arc;
 
@@ -66,9 +70,20 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/keys", post(keys::create).get(keys::list))
         .route("/v1/keys/{id}", delete(keys::withdraw))
         .route("/v1/tickets", post(tokens::ticket))
+        .route("/v1/uploads", post(uploads::create))
+        .route(
+            "/v1/uploads/{id}",
+            get(uploads::read).head(uploads::offset).patch(uploads::append).delete(uploads::terminate),
+        )
+        .route("/v1/stores/{id}/menu/{item}/images", get(menu::read).put(menu::replace))
+        .route("/v1/pictures/dead", get(images::dead))
+        .route("/v1/pictures/dead/{job}", delete(images::forget))
+        .route("/v1/pictures/dead/{job}/retry", post(images::retry))
         .route_layer(from_fn_with_state(Arc::clone(&house), bearer::check));
     let open = Router::new()
         .route("/v1/streets", get(pages::streets))
+        .route("/v1/uploads", axum::routing::options(uploads::about))
+        .route("/v1/images/{store}/{picture}/{file}", get(images::file))
         .route("/v1/web-config", get(pages::web_config))
         .route("/openapi.json", get(pages::openapi))
         .route("/.well-known/jwks.json", get(pages::jwks));

@@ -26,6 +26,7 @@ pub fn may_watch(claims: &Claims, topic: &Topic, access: Option<&Members>) -> bo
             claims.sub == trip.to_string() && names(field::SHARES).is_some_and(alive)
         }
         (Topic::Store(store), Role::Store) => claims.sub == store.to_string(),
+        (Topic::Upload(upload), Role::Store) => claims.sub.parse().is_ok_and(|store| upload.is_of(store)),
         _ => false,
     }
 }
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
     use wayfare_bus::Fields;
     use wayfare_wire::TokenKind;
-    use wayfare_wire::ids::{Driver, Store, Trip};
+    use wayfare_wire::ids::{Driver, Store, Trip, Upload};
 
     fn claims(role: Role, sub: impl ToString) -> Claims {
         Claims {
@@ -71,25 +72,26 @@ mod tests {
             Topic::Plan(Driver(9)),
             Topic::Access(trip),
             Topic::Area("872830828ffffff".parse().unwrap()),
+            Topic::Upload(Upload::of(store, 7)),
         ];
-        let check = |claims: Claims, expected: [bool; 8]| {
+        let check = |claims: Claims, expected: [bool; 9]| {
             let allowed = topics.map(|topic| may_watch(&claims, &topic, Some(&access)));
             assert_eq!(allowed, expected, "{claims:?}");
         };
-        const NOTHING: [bool; 8] = [false; 8];
-        check(claims(Role::Customer, "cus"), [true, false, false, false, false, false, false, false]);
+        const NOTHING: [bool; 9] = [false; 9];
+        check(claims(Role::Customer, "cus"), [true, false, false, false, false, false, false, false, false]);
         check(claims(Role::Customer, "foreign"), NOTHING);
         check(claims(Role::Customer, store), NOTHING);
-        check(claims(Role::Store, store), [true, true, false, true, false, false, false, false]);
+        check(claims(Role::Store, store), [true, true, false, true, false, false, false, false, true]);
         check(claims(Role::Store, Store(4)), NOTHING);
-        check(claims(Role::Share, trip), [true, false, false, false, false, false, false, false]);
+        check(claims(Role::Share, trip), [true, false, false, false, false, false, false, false, false]);
         check(claims(Role::Share, other), NOTHING);
         check(Claims { jti: "tok_b".into(), ..claims(Role::Share, trip) }, NOTHING);
         let ticket = Claims { jti: "tok_b".into(), parent: Some("tok_a".into()), ..claims(Role::Share, trip) };
-        check(ticket, [true, false, false, false, false, false, false, false]);
+        check(ticket, [true, false, false, false, false, false, false, false, false]);
         check(claims(Role::Driver, Driver(9)), NOTHING);
         for role in [Role::Support, Role::Admin, Role::Service] {
-            check(claims(role, "x"), [true, true, true, true, true, false, false, true]);
+            check(claims(role, "x"), [true, true, true, true, true, false, false, true, true]);
         }
         assert!(!may_watch(&claims(Role::Customer, "cus"), &Topic::Trip(trip), None), "no list, no entry");
     }

@@ -41,6 +41,10 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     if !on_redis {
         copied.push(backup::copy_fixes(from, into).await?);
     }
+    // After the records: what they name is there still, since files are deleted long after the records have let go of them.
+    if config.files.bucket.is_empty() {
+        copied.extend(copy_files(&config.files.folder(&config.data), &into.join("files"))?);
+    }
     copied.extend(copy_folder(&config.audit_folder(), &into.join("audit"))?);
     // What was learned is written anew as a whole now and then.
     let learned = from.join("learned.bin");
@@ -58,6 +62,9 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
         println!(
             "The records are in PostgreSQL (database.url), and not in this copy: back it up with its own means, after this."
         );
+    }
+    if !config.files.bucket.is_empty() {
+        println!("Pictures are in the bucket {} and not in this copy.", config.files.bucket);
     }
     println!("{} files, {bytes} bytes, in {}", copied.len(), into.display());
     Ok(())
@@ -81,6 +88,29 @@ fn copy_folder(from: &Path, into: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             copied.push(copy_file(&entry.path(), &into.join(entry.file_name()))?);
+        }
+    }
+    Ok(copied)
+}
+
+/// Whole files of pictures, with their folders. What is deleted or written meanwhile is left out.
+fn copy_files(from: &Path, into: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut copied = Vec::new();
+    if !from.is_dir() {
+        return Ok(copied);
+    }
+    fs::DirBuilder::new().mode(0o700).create(into).with_context(|| into.display().to_string())?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
+        // Half-written ones are in a folder that begins with a dot.
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copied.extend(copy_files(&path, &into.join(name))?);
+        } else if path.exists() {
+            copied.push(copy_file(&path, &into.join(name))?);
         }
     }
     Ok(copied)

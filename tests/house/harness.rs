@@ -165,6 +165,11 @@ impl House {
         began.elapsed()
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Sends SIGTERM and returns at once.
     pub fn signal_term(&self) {
         let id = self.child.as_ref().expect("it runs").id().to_string();

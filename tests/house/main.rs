@@ -13,6 +13,7 @@ mod forge;
 mod harness;
 mod lossy;
 mod phones;
+mod picture;
 #[path = "../../api/tests/servers/mod.rs"]
 mod postgres_server;
 mod quic_app;
@@ -22,6 +23,8 @@ mod redis_server;
 mod replica;
 mod rest;
 mod ride;
+#[path = "../../crates/blobs/tests/servers/mod.rs"]
+mod s3_server;
 mod watch;
 
 mod apps;
@@ -44,6 +47,8 @@ mod nearby;
 mod offline;
 mod outages;
 mod paced;
+mod pictures;
+mod pictures_faults;
 mod porto;
 mod postgres;
 mod proto;

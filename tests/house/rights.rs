@@ -8,13 +8,20 @@ use wayfare_api::PERMISSIONS;
 
 use crate::drive::{App, Outbox};
 use crate::harness::{House, SOON, now_ms, until};
+use crate::rest::Answer;
 use crate::ride::near_pickup;
 use crate::watch::Watcher;
 
 const ROLES: [&str; 7] = ["driver", "customer", "store", "share", "support", "admin", "service"];
 
 /// Routes that need no token, all of them.
-const OPEN: &[&str] = &["/v1/streets", "/v1/web-config", "/openapi.json", "/.well-known/jwks.json"];
+const OPEN: &[&str] = &[
+    "/v1/streets",
+    "/v1/web-config",
+    "/openapi.json",
+    "/.well-known/jwks.json",
+    "/v1/images/{store}/{picture}/{file}",
+];
 
 /// Records of one operator, and a token of each role that has to do with them.
 struct Cast {
@@ -60,11 +67,10 @@ async fn every_route_answers_every_role_as_the_table_says() {
                 assert_eq!(operation.get("x-roles"), None);
                 continue;
             }
-            assert_eq!(
-                (without.status, without.code().as_str()),
-                (401, "unauthorized"),
-                "{method} {path} without a token"
-            );
+            // Answers to HEAD have no body.
+            let code = |answer: &Answer, code: &str| method == "HEAD" || answer.code() == code;
+            assert_eq!(without.status, 401, "{method} {path} without a token");
+            assert!(code(&without, "unauthorized"), "{method} {path}: {}", without.text);
             let row = PERMISSIONS.iter().find(|(known, route, _)| *known == method && route == path);
             let (_, _, roles) = row.unwrap_or_else(|| panic!("{method} {path} is not in the table"));
             assert_eq!(operation["x-roles"], json!(roles.iter().map(|role| role.name()).collect::<Vec<_>>()));
@@ -92,7 +98,7 @@ async fn every_route_answers_every_role_as_the_table_says() {
                     answer.text
                 );
                 if !allowed {
-                    assert_eq!(answer.code(), "forbidden");
+                    assert!(code(&answer, "forbidden"), "{role} at {method} {path}: {}", answer.text);
                 }
             }
         }

@@ -49,6 +49,18 @@ CREATE INDEX IF NOT EXISTS erasure_state ON erasure (state);
 CREATE TABLE IF NOT EXISTS offer (trip TEXT PRIMARY KEY, driver TEXT NOT NULL, answer_by_ms BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS offer_driver ON offer (driver);
 CREATE INDEX IF NOT EXISTS offer_end ON offer (answer_by_ms);
+CREATE TABLE IF NOT EXISTS upload (
+    id TEXT PRIMARY KEY, store TEXT NOT NULL, sub TEXT NOT NULL, created_ms BIGINT NOT NULL, version BIGINT NOT NULL, state TEXT NOT NULL,
+    received BIGINT NOT NULL, length BIGINT NOT NULL, due_ms BIGINT NOT NULL, job TEXT, doc TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS upload_store ON upload (store, state);
+CREATE INDEX IF NOT EXISTS upload_sub ON upload (sub, state);
+CREATE INDEX IF NOT EXISTS upload_due ON upload (state, due_ms);
+CREATE INDEX IF NOT EXISTS upload_job ON upload (job);
+CREATE TABLE IF NOT EXISTS upload_piece (
+    upload TEXT NOT NULL, start BIGINT NOT NULL, bytes BIGINT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (upload, start));
+CREATE TABLE IF NOT EXISTS menu_image (
+    store TEXT NOT NULL, item TEXT NOT NULL, upload TEXT NOT NULL, place BIGINT NOT NULL, PRIMARY KEY (store, item, upload));
+CREATE INDEX IF NOT EXISTS menu_image_upload ON menu_image (upload);
 CREATE TABLE IF NOT EXISTS outbox (
     entity TEXT NOT NULL, number BIGINT NOT NULL, created_ms BIGINT NOT NULL, payload TEXT NOT NULL, PRIMARY KEY (entity, number));
 CREATE INDEX IF NOT EXISTS outbox_age ON outbox (created_ms);

@@ -1,12 +1,13 @@
 //! The corridor of Wayfare. Services meet here and nowhere else.
 //!
-//! Four small interfaces: [`StateTopics`] (the latest value of a few named fields, numbered by the bus), [`Logs`] (ordered
-//! events), [`Leases`] (who owns what, with a fencing number) and [`FixLog`] (what was acked). Each is a closed enum over its
+//! Five small interfaces: [`StateTopics`] (the latest value of a few named fields, numbered by the bus), [`Logs`] (ordered
+//! events), [`Leases`] (who owns what, with a fencing number), [`FixLog`] (what was acked) and [`Jobs`] (work that must be done). Each is a closed enum over its
 //! implementations; `tests/contract.rs` is the one suite that every implementation passes.
 
 pub mod embedded;
 mod fields;
 mod fixlog;
+mod jobs;
 mod leases;
 mod logs;
 mod queue;
@@ -21,6 +22,7 @@ pub use fixlog::{
     Checkpoint, DamagedRecord, Entry, Erased, Fate, FixLog, FixLogError, FixLogLimits, Flush, FlushReceipt, Folded,
     KeptEntry, KeptRecord, RecordPage,
 };
+pub use jobs::{Again, Claim, ClaimError, FAILURES_MAX, Job, JobCounts, JobError, JobState, Jobs, LOSSES_MAX};
 pub use leases::{Lease, LeaseError, Leases};
 pub use logs::{Append, Appended, ErasedEvents, LogError, LogEvent, LogPage, LogStart, Logs};
 pub use topics::{Away, Event, EventKind, Fence, PublishError, Publisher, Snapshot, StateTopics, Subscriber};
@@ -28,7 +30,7 @@ pub use topics::{Away, Event, EventKind, Fence, PublishError, Publisher, Snapsho
 /// Where and how large the embedded bus may be.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
-    /// Folder of the two SQLite files; created if absent.
+    /// Folder of the SQLite files; created if absent.
     pub dir: PathBuf,
     /// Bounds of the fix log.
     pub fix_log: FixLogLimits,
@@ -53,7 +55,7 @@ pub struct RedisConfig {
     pub fix_log: FixLogLimits,
 }
 
-/// All four interfaces of one corridor. Cheap to clone.
+/// All five interfaces of one corridor. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
     /// The latest values.
@@ -64,6 +66,8 @@ pub struct Bus {
     pub leases: Leases,
     /// What was acked.
     pub fixes: FixLog,
+    /// Work that must be done.
+    pub jobs: Jobs,
 }
 
 impl Bus {
@@ -104,6 +108,7 @@ impl Bus {
         self.topics.close().await;
         self.logs.close().await;
         self.fixes.close().await;
+        self.jobs.close().await;
     }
 }
 

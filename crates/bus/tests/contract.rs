@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod jobs;
 mod replica;
 mod servers;
 
@@ -15,6 +16,7 @@ use wayfare_bus::{
     FixLogLimits, Flush, Folded, LeaseError, Leases, LogStart, PublishError, RedisConfig, Subscriber,
 };
 
+use jobs::*;
 use replica::Replica;
 
 /// What an implementation must bring.
@@ -153,7 +155,8 @@ macro_rules! bus_contract {
                 super::CLUSTER.set(cluster.url()).expect("there is one");
                 $(
                     println!("{}", stringify!($test));
-                    super::in_time(super::$test::<super::OnCluster>()).await;
+                    // On the heap: all of them together are more than a stack holds.
+                    Box::pin(super::in_time(super::$test::<super::OnCluster>())).await;
                 )*
             }
         }
@@ -202,6 +205,18 @@ bus_contract!(
     what_is_erased_is_gone_from_the_fix_log,
     what_is_erased_is_gone_from_the_logs,
     nothing_is_dropped_before_it_was_folded,
+    a_job_is_claimed_once_and_ends_once,
+    a_job_enqueued_twice_is_one,
+    jobs_are_taken_in_order_and_know_their_place,
+    a_lost_claim_goes_to_another_and_the_first_is_refused,
+    a_renewed_claim_is_kept,
+    failures_are_tried_again_and_then_dead,
+    a_job_that_loses_its_workers_is_dead,
+    a_cancelled_job_is_not_worked_on,
+    an_end_is_told_until_it_is_collected_and_the_dead_are_kept,
+    jobs_survive_a_restart,
+    a_tail_of_jobs_wakes,
+    careless_workers_lose_nothing,
 );
 
 const RECORD: Fence = Fence::Record { version: 1, assignment: 0 };

@@ -116,6 +116,27 @@ text_id!(
     Fence, "fen"
 );
 
+text_id!(
+    /// A picture on its way in, `upl_…`. Its lower half is the fingerprint of its store, so that every door knows whose it is; the upper one is random.
+    Upload, "upl"
+);
+
+impl Upload {
+    /// The id of an upload of `store`.
+    pub fn of(store: Store, random: u64) -> Self {
+        Self((u128::from(random) << 64) | u128::from(Self::fingerprint(store)))
+    }
+
+    /// Whether it is an upload of `store`. Two stores of one fingerprint do not happen: ids of stores are random.
+    pub fn is_of(self, store: Store) -> bool {
+        self.0 as u64 == Self::fingerprint(store)
+    }
+
+    fn fingerprint(store: Store) -> u64 {
+        (store.0 >> 64) as u64 ^ store.0 as u64
+    }
+}
+
 impl From<Fence> for GeofenceId {
     fn from(id: Fence) -> Self {
         Self(id.0)
@@ -163,6 +184,14 @@ mod tests {
         fn any_text_is_answered(text in ".{0,40}") {
             let _ = parse("trp", &text);
         }
+    }
+
+    #[test]
+    fn an_upload_knows_its_store() {
+        let (store, other) = (Store(7 << 90 | 3), Store(8 << 90 | 3));
+        let upload = Upload::of(store, u64::MAX);
+        assert!(upload.is_of(store) && !upload.is_of(other));
+        assert_eq!(upload.to_string().parse(), Ok(upload));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod polyline;
 pub mod quarantine;
 pub mod state;
 pub mod topic;
+pub mod upload;
 
 pub use claims::{Claims, Role, TokenKind};
 pub use close::CloseCode;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use wayfare_engine::{InvalidMapCell, MapCell};
 
-use crate::ids::{Driver, Fence, InvalidId, Store, Trip};
+use crate::ids::{Driver, Fence, InvalidId, Store, Trip, Upload};
 
 /// Log, for services only, of the phases that trackers found: from ingest to whoever keeps records.
 pub const PHASES_LOG: &str = "phases";
@@ -46,6 +46,8 @@ pub enum Topic {
     Fences,
     /// `area:{cell}`, a state topic: the drivers on duty in a fine cell, or their numbers in the parts of a coarse one.
     Area(MapCell),
+    /// `upload:{id}`, a state topic: how far a picture is on its way into a menu.
+    Upload(Upload),
     /// `plan:{driver}`, a state topic for services only.
     Plan(Driver),
     /// `access:{trip}`, a state topic for services only: who may watch a trip.
@@ -112,6 +114,7 @@ impl fmt::Display for Topic {
             Self::Store(id) => write!(out, "store:{id}"),
             Self::Fences => out.write_str("fences"),
             Self::Area(cell) => write!(out, "area:{cell}"),
+            Self::Upload(id) => write!(out, "upload:{id}"),
             Self::Plan(id) => write!(out, "plan:{id}"),
             Self::Access(id) => write!(out, "access:{id}"),
         }
@@ -135,6 +138,7 @@ impl FromStr for Topic {
             "driver" => Self::Driver(id.parse()?),
             "store" => Self::Store(id.parse()?),
             "area" => Self::Area(id.parse()?),
+            "upload" => Self::Upload(id.parse()?),
             "plan" => Self::Plan(id.parse()?),
             "access" => Self::Access(id.parse()?),
             _ => return Err(family()),
@@ -155,6 +159,7 @@ mod tests {
             Topic::Store(Store(4)),
             Topic::Fences,
             Topic::Plan(Driver(5)),
+            Topic::Upload(Upload(6)),
             Topic::Access(Trip(u128::MAX)),
             Topic::Area("872830828ffffff".parse().expect("a cell")),
         ] {

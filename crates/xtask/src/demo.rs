@@ -6,6 +6,7 @@ use crate::tools;
 /// Builds the pages and the house, then runs it until it is stopped.
 pub fn demo(arguments: Vec<String>) -> Outcome {
     tools::pages()?;
+    tools::build_tools()?;
     run("", "cargo", &["build", "--release", "--bin", "wayfare"])?;
     let mut all = vec!["demo"];
     all.extend(arguments.iter().map(String::as_str));

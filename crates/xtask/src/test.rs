@@ -7,7 +7,8 @@ use crate::run::{Outcome, root, run, run_with, works};
 use crate::tools;
 
 /// Tests of the house that are about its records: they run on SQLite with all others, and then on PostgreSQL.
-const ABOUT_RECORDS: [&str; 8] = ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "rights", "tracks"];
+const ABOUT_RECORDS: [&str; 9] =
+    ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "pictures", "rights", "tracks"];
 
 /// Runs all checks.
 pub fn test() -> Outcome {
@@ -18,8 +19,10 @@ pub fn test() -> Outcome {
     tools::modules()?;
     run("web", "npm", &["run", "--silent", "typecheck"])?;
     run("web", "npm", &["test", "--silent"])?;
+    tools::build_tools()?;
     run("", "cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     tools::redis()?;
+    tools::s3()?;
     tools::postgres()?;
     let on_postgres = [("HOUSE_ON_POSTGRES", "1")];
     if works("cargo", &["nextest", "--version"]) {

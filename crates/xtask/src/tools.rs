@@ -34,6 +34,16 @@ pub fn modules() -> Outcome {
     run("web", "npm", &["ci", "--no-audit", "--no-fund"])
 }
 
+/// What libjpeg-turbo is built with. Without the assembler it would be several times slower, so its build refuses that.
+pub fn build_tools() -> Outcome {
+    if works("cmake", &["--version"]) && works("nasm", &["--version"]) {
+        return Ok(());
+    }
+    run("", "apt-get", &["update", "-qq"])?;
+    run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "cmake", "nasm"])
+        .map_err(|why| format!("{why}; install cmake and nasm, which libjpeg-turbo is built with"))
+}
+
 /// A browser for the browser tests.
 pub fn chromium() -> Outcome {
     if Path::new(CHROMIUM).exists() {
@@ -52,6 +62,33 @@ pub fn redis() -> Outcome {
     run("", "apt-get", &["update", "-qq"])?;
     run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "redis-server"])
         .map_err(|why| format!("{why}; install redis-server 7 for the tests of the bus"))
+}
+
+/// Version of the server that speaks S3. Newer ones need a newer compiler than we do.
+const S3_SERVER: &str = "0.14.1";
+
+/// A server for the tests of files on S3, built from its crate into `target/tools`: no package of Debian has one.
+pub fn s3() -> Outcome {
+    let program = root().join("target/tools/bin/s3s-fs");
+    if works(&program.display().to_string(), &["--version"]) {
+        return Ok(());
+    }
+    let (tools, build) = (root().join("target/tools"), root().join("target/tools/build"));
+    let (tools, build) = (tools.display().to_string(), build.display().to_string());
+    let arguments = [
+        "install",
+        "s3s-fs",
+        "--version",
+        S3_SERVER,
+        "--locked",
+        "--features",
+        "binary",
+        "--root",
+        &tools,
+        "--target-dir",
+        &build,
+    ];
+    run("", "cargo", &arguments).map_err(|why| format!("{why}; the tests of files on S3 need s3s-fs {S3_SERVER}"))
 }
 
 /// Servers for the tests of the records on PostgreSQL, which start and end them. Debian's own is left alone here too.

@@ -2,6 +2,7 @@
 
 pub mod backup;
 mod fixlog;
+mod jobs;
 mod leases;
 mod logs;
 mod owners;
@@ -11,11 +12,12 @@ mod topics;
 use std::sync::Arc;
 
 pub use fixlog::FixFile;
+pub use jobs::JobFile;
 pub use leases::LeaseTable;
 pub use logs::LogFile;
 pub use topics::{TopicPublisher, TopicSubscriber, Topics};
 
-use crate::{Bus, EmbeddedConfig, FixLog, Leases, Logs, StateTopics, now_ms};
+use crate::{Bus, EmbeddedConfig, FixLog, Jobs, Leases, Logs, StateTopics, now_ms};
 
 /// Why the embedded bus could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +48,7 @@ pub enum OpenError {
     },
 }
 
-/// Opens all four parts. The new epoch is stored before anything can be published.
+/// Opens all parts. The new epoch is stored before anything can be published.
 pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
     std::fs::create_dir_all(&config.dir)
         .map_err(|source| OpenError::Folder { path: config.dir.display().to_string(), source })?;
@@ -55,11 +57,13 @@ pub async fn open(config: EmbeddedConfig) -> Result<Bus, OpenError> {
     let leases = Arc::new(LeaseTable::new(epoch));
     let fixes =
         FixFile::open_or_set_aside(&config.dir.join("fixes.sqlite"), config.fix_log, Arc::clone(&leases)).await?;
+    let jobs = JobFile::open(&config.dir.join("jobs.sqlite")).await?;
     Ok(Bus {
         topics: StateTopics::Embedded(Arc::new(Topics::new(epoch))),
         logs: Logs::Embedded(Arc::new(logs)),
         leases: Leases::Embedded(leases),
         fixes: FixLog::Embedded(Arc::new(fixes)),
+        jobs: Jobs::Embedded(Arc::new(jobs)),
     })
 }
 

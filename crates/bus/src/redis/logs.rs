@@ -130,7 +130,8 @@ impl Logs {
     }
 
     pub(crate) fn tail(&self, topic: &str) -> watch::Receiver<u64> {
-        self.tails.follow(&keys(&self.hub.link, topic))
+        let keys = keys(&self.hub.link, topic);
+        self.tails.follow(&keys.stream, &keys.meta)
     }
 
     pub(crate) async fn trim(&self) {
@@ -251,11 +252,12 @@ struct Tail {
 }
 
 impl Tails {
-    fn follow(&self, keys: &Keys) -> watch::Receiver<u64> {
+    /// A channel, and the hash whose field `n` says what was told on it last.
+    pub fn follow(&self, channel: &str, meta: &str) -> watch::Receiver<u64> {
         let mut tails = lock(&self.inner);
-        let tail = tails.entry(keys.stream.as_str().into()).or_insert_with(|| {
+        let tail = tails.entry(channel.into()).or_insert_with(|| {
             self.changed.notify_one();
-            Tail { newest: watch::Sender::new(0), meta: keys.meta.clone(), is_heard: false }
+            Tail { newest: watch::Sender::new(0), meta: meta.to_owned(), is_heard: false }
         });
         tail.newest.subscribe()
     }

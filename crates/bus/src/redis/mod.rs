@@ -1,13 +1,14 @@
 //! The bus on Redis: one server, or a Cluster. Several processes meet on it.
 //!
 //! A state topic is a hash and a sharded channel of the same name (`topics.rs`, `out.rs`, `ears.rs`, `mirror.rs`), a log is a stream (`logs.rs`), a
-//! lease a field of a hash (`leases.rs`). Whatever must be one step is one script (`scripts/`), in the slot of the keys it touches: every key
+//! lease a field of a hash (`leases.rs`), a queue a stream with a consumer group and the records of its jobs (`jobs.rs`). Whatever must be one step is one script (`scripts/`), in the slot of the keys it touches: every key
 //! holds the name of its topic in braces.
 
 mod ears;
 mod era;
 mod fixlog;
 mod hub;
+mod jobs;
 mod leases;
 mod link;
 mod logs;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use fixlog::FixStreams;
+pub use jobs::JobStreams;
 pub use leases::Leases;
 pub use logs::Logs;
 pub use out::OUT_BYTES_MAX;
@@ -124,6 +126,7 @@ pub async fn open(config: &RedisConfig) -> Result<Bus, OpenError> {
         appended: Default::default(),
         outlived: Default::default(),
     };
+    let jobs = JobStreams { hub: Arc::clone(&hub), _running: Arc::clone(&running), tails: Arc::clone(&tails) };
     let logs = Logs {
         hub: Arc::clone(&hub),
         _running: Arc::clone(&running),
@@ -138,6 +141,7 @@ pub async fn open(config: &RedisConfig) -> Result<Bus, OpenError> {
         logs: crate::Logs::Redis(Arc::new(logs)),
         leases: crate::Leases::Redis(Arc::new(leases)),
         fixes: FixLog::Redis(Arc::new(fixes)),
+        jobs: crate::Jobs::Redis(Arc::new(jobs)),
     })
 }
 

@@ -59,6 +59,7 @@ scripts! {
     FLUSH "flush.lua",
     FORGET "forget.lua",
     GRANT "grant.lua",
+    JOBS "jobs.lua",
     OUTLIVED "outlived.lua",
     PUBLISH "publish.lua",
     RAISE "raise.lua",

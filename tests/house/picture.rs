@@ -1,0 +1,158 @@
+//! Photographs, and how a restaurant's page brings them in.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::harness::{House, SOON, until};
+use crate::rest::Answer;
+
+/// A photograph of a dish: a real one of 12 megapixels where `WAYFARE_DATA` has it, otherwise a generated one.
+pub fn photo() -> Vec<u8> {
+    let data = std::env::var_os("WAYFARE_DATA").map_or_else(|| "../shared/data".into(), std::path::PathBuf::from);
+    std::fs::read(data.join("images/photo-12mp.jpg")).unwrap_or_else(|_| {
+        eprintln!("WAYFARE_DATA holds no photographs; a generated one is uploaded");
+        jpeg(4032, 3024, 1)
+    })
+}
+
+/// A picture of its own for every seed.
+pub fn jpeg(width: usize, height: usize, seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let waves: Vec<f32> = (0..6).map(|_| 0.002 + random.f32() * 0.03).collect();
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let (x, y) = (x as f32, y as f32);
+            for channel in 0..3 {
+                let wave = (x * waves[channel]).sin() + (y * waves[channel + 3]).cos();
+                pixels.push((127.0 + 60.0 * wave) as u8);
+            }
+        }
+    }
+    let image =
+        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::Sub2x2).unwrap().to_vec()
+}
+
+/// `Upload-Metadata` of these members.
+pub fn metadata(members: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = members.iter().map(|(name, value)| format!("{name} {}", STANDARD.encode(value))).collect();
+    pairs.join(",")
+}
+
+/// An upload as a tus client has it.
+pub struct Tus<'a> {
+    pub house: &'a House,
+    pub token: String,
+    pub id: String,
+}
+
+impl<'a> Tus<'a> {
+    /// Begins an upload.
+    pub async fn begin(house: &'a House, token: &str, length: usize, members: &[(&str, &str)]) -> Self {
+        let answer = Self::create(house, token, &length.to_string(), members, None).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let location = answer.header("location");
+        assert!(!answer.header("upload-expires").is_empty());
+        Self { house, token: token.to_owned(), id: location.strip_prefix("/v1/uploads/").unwrap().to_owned() }
+    }
+
+    /// As it is answered.
+    pub async fn create(
+        house: &House,
+        token: &str,
+        length: &str,
+        members: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = house.http.post(house.url("/v1/uploads")).bearer_auth(token);
+        request = request.header("tus-resumable", "1.0.0").header("upload-length", length);
+        request = request.header("upload-metadata", metadata(members));
+        if let Some(body) = body {
+            request = request.header("content-type", "application/offset+octet-stream").body(body);
+        }
+        House::answer(request).await
+    }
+
+    pub fn topic(&self) -> String {
+        format!("upload:{}", self.id)
+    }
+
+    pub async fn ask(&self, method: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let url = self.house.url(&format!("/v1/uploads/{}", self.id));
+        let mut request = self.house.http.request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+        request = request.bearer_auth(&self.token).header("tus-resumable", "1.0.0");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        House::answer(request.body(body)).await
+    }
+
+    pub async fn patch(&self, offset: usize, bytes: &[u8]) -> Answer {
+        let offset = offset.to_string();
+        let headers = [("upload-offset", &*offset), ("content-type", "application/offset+octet-stream")];
+        self.ask("PATCH", &headers, bytes.to_vec()).await
+    }
+
+    /// How many bytes are kept.
+    pub async fn offset(&self) -> usize {
+        let answer = self.ask("HEAD", &[], Vec::new()).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (200, "no-store"));
+        answer.header("upload-offset").parse().unwrap()
+    }
+
+    /// A request that promises more than it brings. Its line breaks without a farewell when it is dropped.
+    pub async fn broken_patch(&self, offset: usize, promised: usize, bytes: &[u8]) -> tokio::net::TcpStream {
+        let mut line = tokio::net::TcpStream::connect(("127.0.0.1", self.house.port)).await.unwrap();
+        let head = format!(
+            "PATCH /v1/uploads/{} HTTP/1.1\r\nHost: house\r\nAuthorization: Bearer {}\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {offset}\r\n\
+             Content-Type: application/offset+octet-stream\r\nContent-Length: {promised}\r\n\r\n",
+            self.id, self.token
+        );
+        line.write_all(head.as_bytes()).await.unwrap();
+        line.write_all(bytes).await.unwrap();
+        line.flush().await.unwrap();
+        line.set_zero_linger().unwrap();
+        line
+    }
+
+    /// The record.
+    pub async fn record(&self) -> Value {
+        let path = format!("/v1/uploads/{}", self.id);
+        let answer = self.house.call("GET", &path, Some(&self.token), None).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// The record when it has ended.
+    pub async fn ended(&self) -> Value {
+        until(SOON * 3, "the upload ends", async || {
+            let record = self.record().await;
+            record["ended_ms"].is_i64().then_some(record)
+        })
+        .await
+    }
+
+    /// Sends all of it.
+    pub async fn send(house: &'a House, token: &str, bytes: &[u8], members: &[(&str, &str)]) -> Self {
+        let upload = Self::begin(house, token, bytes.len(), members).await;
+        let answer = upload.patch(0, bytes).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        assert_eq!(answer.header("upload-offset"), bytes.len().to_string());
+        upload
+    }
+}
+
+/// Events of the store's log about pictures.
+pub async fn told(house: &House, store: &str) -> Vec<Value> {
+    let path = format!("/v1/watch/poll?topics=store:{store}");
+    let now = house.call("GET", &path, Some(&house.key), None).await.json();
+    let (generation, _) = now["cursor"].as_str().unwrap().split_once('.').unwrap();
+    let path = format!("{path}&cursor={generation}.0");
+    let answer = house.call("GET", &path, Some(&house.key), None).await;
+    let events = answer.json()["topics"][0]["events"].as_array().cloned().unwrap_or_default();
+    events.into_iter().map(|event| event["event"].clone()).filter(|event| event["kind"] == "picture").collect()
+}

@@ -1,0 +1,263 @@
+//! What may happen to whoever makes pictures: killed, frozen, poisoned, without a store. Every picture that was accepted comes to one end, and the menu gets it once.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{House, SOON, fault_rounds, until};
+use crate::picture::{Tus, jpeg, told};
+use crate::redis_server::Server;
+use crate::s3_server::S3Server;
+
+/// The record on one process, the workers on others, all on one Redis and one bucket.
+struct Kitchen {
+    api: House,
+    workers: Vec<House>,
+    fanout: House,
+    bucket: S3Server,
+    store: String,
+    token: String,
+    settings: Vec<(String, String)>,
+    _server: Server,
+    _dir: tempfile::TempDir,
+}
+
+impl Kitchen {
+    async fn open(workers: usize, more: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), &[]);
+        let bucket = S3Server::start(&dir.path().join("s3"));
+        let config = bucket.config();
+        let mut settings: Vec<(String, String)> = [
+            ("BUS_URL", server.url()),
+            ("FILES_BUCKET", config.bucket),
+            ("FILES_ENDPOINT", config.endpoint),
+            ("FILES_ACCESS_KEY", config.access_key),
+            ("FILES_SECRET_KEY", config.secret_key),
+            ("MEDIA_LEASE_S", "3".into()),
+            ("MEDIA_WORKERS", "1".into()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let api = House::start_role("api", &borrowed(&settings)).await;
+        let fanout = House::front_of(House::start_role("fanout", &borrowed(&settings)).await, &api.key);
+        let store = api.store("Tasca").await;
+        let token = api.token("store", &store).await;
+        let mut kitchen =
+            Self { api, workers: Vec::new(), fanout, bucket, store, token, settings, _server: server, _dir: dir };
+        for number in 0..workers {
+            kitchen.hire(number).await;
+        }
+        kitchen
+    }
+
+    async fn hire(&mut self, number: usize) {
+        let node = format!("kitchen-{number}");
+        let mut settings = self.settings.clone();
+        settings.push(("BUS_NODE".into(), node));
+        self.workers.push(House::start_role("media-worker", &borrowed(&settings)).await);
+    }
+
+    async fn send(&self, seed: u64) -> Tus<'_> {
+        let item = format!("dish-{seed}");
+        Tus::send(&self.api, &self.token, &jpeg(2400, 1800, seed), &[("item", &*item)]).await
+    }
+
+    /// One end for each, one image in each menu, one event in the log.
+    async fn judge(&self, uploads: &[Tus<'_>]) {
+        for upload in uploads {
+            let record = upload.ended().await;
+            assert_eq!(record["state"], "done", "{record}");
+            let item = record["item"].as_str().unwrap();
+            let menu = format!("/v1/stores/{}/menu/{item}/images", self.store);
+            let images = self.api.call("GET", &menu, Some(&self.token), None).await.json();
+            assert_eq!(images["images"], json!([record["picture"]]));
+            // The bucket serves it, at a link that is signed.
+            let url = self.api.url(record["picture"]["src"].as_str().unwrap());
+            let file = self.api.http.get(url).send().await.unwrap();
+            assert_eq!((file.status().as_u16(), file.headers()["content-type"].to_str().unwrap()), (200, "image/jpeg"));
+            assert!(file.url().query().is_some_and(|query| query.contains("X-Amz-Signature")));
+        }
+        until(SOON, "every end is told once", async || {
+            let told = told(&self.fanout, &self.store).await;
+            assert!(told.len() <= uploads.len(), "{told:?}");
+            (told.len() == uploads.len()).then_some(())
+        })
+        .await;
+    }
+}
+
+fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
+fn signal(house: &House, signal: &str) {
+    assert!(Command::new("kill").args([signal, &house.id().to_string()]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn workers_that_are_killed_lose_no_picture() {
+    let mut kitchen = Kitchen::open(2, &[]).await;
+    for round in 0..fault_rounds(2) as u64 {
+        let uploads: Vec<Tus> = {
+            let mut uploads = Vec::new();
+            for seed in 0..5 {
+                uploads.push(kitchen.send(round * 10 + seed).await);
+            }
+            uploads
+        };
+        let ids: Vec<String> = uploads.into_iter().map(|upload| upload.id).collect();
+        // In the middle of the work, one after the other.
+        for worker in 0..2 {
+            tokio::time::sleep(Duration::from_millis(60 + 70 * worker as u64)).await;
+            kitchen.workers[worker].kill9();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            kitchen.workers[worker].restart().await;
+        }
+        for id in ids {
+            let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id };
+            let record = upload.ended().await;
+            assert_eq!(record["state"], "done", "{record}");
+        }
+    }
+    let told = told(&kitchen.fanout, &kitchen.store).await;
+    assert_eq!(told.len(), fault_rounds(2) * 5);
+    kitchen.api.assert_clean_log();
+    kitchen.workers.iter().for_each(House::assert_clean_log);
+}
+
+#[tokio::test]
+async fn a_worker_that_freezes_past_its_lease_changes_nothing_when_it_wakes() {
+    let mut kitchen = Kitchen::open(1, &[]).await;
+    // Large enough to be caught in the middle.
+    let first = Tus::send(&kitchen.api, &kitchen.token, &progressive(5_600, 4_000), &[("item", "dish-1")]).await;
+    until(SOON, "the worker has it", async || {
+        let state = first.record().await["state"].clone();
+        ["decoding", "encoding", "storing"].iter().any(|working| state == *working).then_some(())
+    })
+    .await;
+    let first = first.id;
+    signal(&kitchen.workers[0], "-STOP");
+    kitchen.hire(1).await;
+    let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id: first };
+    let record = upload.ended().await;
+    assert_eq!(record["state"], "done");
+    signal(&kitchen.workers[0], "-CONT");
+    let second = kitchen.send(2).await;
+    let uploads = [upload, second];
+    kitchen.judge(&uploads).await;
+    assert_eq!(uploads[0].record().await, record, "who woke up had nothing to say");
+    kitchen.api.assert_clean_log();
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_makes_pictures_wait_and_costs_none() {
+    let mut kitchen = Kitchen::open(1, &[]).await;
+    // Nobody works while the upload comes in; then the bucket goes.
+    kitchen.workers[0].kill9();
+    let upload = kitchen.send(1).await.id;
+    kitchen.bucket.kill();
+    kitchen.workers[0].expect_log("a picture has to wait");
+    kitchen.workers[0].restart().await;
+    let topic = format!("upload:{upload}");
+    until(SOON, "whoever watches hears why it waits", async || {
+        let waits = kitchen.workers[0].log().contains("a picture has to wait");
+        waits.then_some(())
+    })
+    .await;
+    kitchen.bucket.up();
+    let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id: upload };
+    assert_eq!(upload.topic(), topic);
+    kitchen.judge(&[upload]).await;
+    kitchen.api.assert_clean_log();
+    kitchen.workers[0].assert_clean_log();
+}
+
+#[tokio::test]
+async fn a_picture_that_kills_its_child_is_set_aside_after_three_tries() {
+    // Progressive pictures are held whole while they are decoded: this one needs more than the child may have.
+    let settings = [("MEDIA_CHILD_MEMORY_MIB", "40"), ("MEDIA_WORKERS", "2")];
+    let house = House::start_with(&settings).await;
+    house.expect_log("a picture could not be made");
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    let poison = Tus::send(&house, &token, &progressive(5_000, 4_000), &[("item", "a")]).await;
+    let good = Tus::send(&house, &token, &jpeg(640, 480, 1), &[("item", "b")]).await;
+    assert_eq!(good.ended().await["state"], "done");
+    let record = poison.ended().await;
+    assert_eq!((&record["state"], &record["error"]["code"]), (&json!("failed"), &json!("processing_failed")));
+    let dead = house.call("GET", "/v1/pictures/dead", Some(&house.key), None).await.json();
+    let dead = &dead["items"][0];
+    assert_eq!((&dead["upload"], &dead["failures"]), (&json!(poison.id), &json!(3)));
+    let reason = dead["reason"].as_str().unwrap();
+    // Whichever allocation was the one too many, libjpeg's or ours.
+    assert!(reason.contains("signal") || reason.contains("memory"), "{reason}");
+    assert_eq!(house.call("GET", "/v1/pictures/dead", Some(&token), None).await.status, 403);
+    // Tried again it fails again; then nothing is left of it.
+    let job = dead["job"].as_str().unwrap();
+    let retry = format!("/v1/pictures/dead/{job}/retry");
+    assert_eq!(house.call("POST", &retry, Some(&house.key), None).await.status, 204);
+    assert_eq!(house.call("POST", &retry, Some(&house.key), None).await.status, 404);
+    assert_ne!(poison.record().await["state"], "failed");
+    assert_eq!(poison.ended().await["state"], "failed");
+    let path = format!("/v1/pictures/dead/{job}");
+    assert_eq!(house.call("DELETE", &path, Some(&house.key), None).await.status, 204);
+    let none = house.call("GET", "/v1/pictures/dead", Some(&house.key), None).await.json();
+    assert_eq!(none, json!({ "items": [] }));
+    assert_eq!(told(&house, &store).await.len(), 3, "two ends of one, and the other's");
+    house.assert_clean_log();
+}
+
+fn progressive(width: usize, height: usize) -> Vec<u8> {
+    let mut compressor = turbojpeg::Compressor::new().unwrap();
+    compressor.set_progressive(true).unwrap();
+    compressor.set_subsamp(turbojpeg::Subsamp::None).unwrap();
+    let pixels = vec![99_u8; width * height * 3];
+    let image =
+        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+    compressor.compress_to_vec(image).unwrap()
+}
+
+#[tokio::test]
+async fn a_house_that_falls_goes_on_with_every_upload_where_it_was() {
+    let mut house = House::start().await;
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    let bytes = jpeg(2400, 1800, 7);
+    let half = bytes.len() / 2;
+    let (begun, sent) = {
+        let begun = Tus::begin(&house, &token, bytes.len(), &[("item", "a")]).await;
+        assert_eq!(begun.patch(0, &bytes[..half]).await.status, 204);
+        let mut sent = Vec::new();
+        for seed in 0..4 {
+            sent.push(Tus::send(&house, &token, &jpeg(2000, 1500, seed), &[("item", "b")]).await.id);
+        }
+        (begun.id, sent)
+    };
+    house.kill9();
+    house.restart().await;
+    let upload = |id: &str| Tus { house: &house, token: token.clone(), id: id.to_owned() };
+    assert_eq!(upload(&begun).offset().await, half);
+    assert_eq!(upload(&begun).patch(half, &bytes[half..]).await.status, 204);
+    for id in sent.iter().chain([&begun]) {
+        assert_eq!(upload(id).ended().await["state"], "done");
+    }
+    let menu = format!("/v1/stores/{store}/menu/b/images");
+    let images = house.call("GET", &menu, Some(&token), None).await.json();
+    assert_eq!(images["images"].as_array().unwrap().len(), 4);
+    assert_eq!(told(&house, &store).await.len(), 5);
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn rooms_alone_say_what_they_lack() {
+    let said = House::refused(&[("BUS_URL", "redis://127.0.0.1:1")], &["media-worker"]).await;
+    assert!(said.contains("files.bucket"), "{said}");
+    let said = House::refused(&[("FILES_BUCKET", "b")], &["serve"]).await;
+    assert!(said.contains("files.access_key"), "{said}");
+    let keys = [("FILES_BUCKET", "b"), ("FILES_ACCESS_KEY", "k"), ("FILES_SECRET_KEY", "s")];
+    let said = House::refused(&[&keys[..], &[("FILES_ENDPOINT", "http://s3.example")]].concat(), &["serve"]).await;
+    assert!(said.contains("https://"), "{said}");
+}
