@@ -74,9 +74,9 @@ pub struct Config {
     pub fix_log: FixLog,
     pub fanout: Fanout,
     pub trips: Trips,
+    pub visibility: Visibility,
     pub files: Files,
     pub media: Media,
-    pub visibility: Visibility,
     pub roads: Roads,
     pub pages: Pages,
 }
@@ -97,9 +97,9 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("fix_log", fix_log::KEYS),
     ("fanout", fanout::KEYS),
     ("trips", trips::KEYS),
+    ("visibility", visibility::KEYS),
     ("files", files::KEYS),
     ("media", media::KEYS),
-    ("visibility", visibility::KEYS),
     ("roads", roads::KEYS),
     ("pages", pages::KEYS),
 ];
@@ -173,8 +173,8 @@ impl Config {
         self.database.check()?;
         self.ingest.check()?;
         self.trips.check()?;
-        self.files.check()?;
         self.visibility.rules()?;
+        self.files.check()?;
         self.roads.check()?;
         self.pages.check()
     }
