@@ -120,6 +120,8 @@ describe('the menu page', () => {
         assert.match(await page.textContent('#announcer'), /bacalhau\.jpg: On the menu/);
         await assertFits(page);
         await screenshot(page, `${name}-menu-done`);
+        await page.emulateMedia({ colorScheme: 'dark' });
+        await screenshot(page, `${name}-menu-dark`);
       });
     });
   }
@@ -144,6 +146,31 @@ describe('the menu page', () => {
       assert.deepEqual(await images('francesinha'), []);
       await assertFits(page);
       void watched;
+    });
+  });
+
+  test('taken back while a worker has it: nothing comes to the menu', async () => {
+    await onMenu(DESKTOP, async ({ page, link, images }) => {
+      let id;
+      page.on('request', (request) => request.method() === 'PATCH' && (id = request.url().split('/').at(-1)));
+      await page.goto(link('polvo'));
+      const file = await photograph(page);
+      // Pressed by the page itself, in the moment in which the row says that the bytes are there: a picture takes less than a second.
+      await page.evaluate(() => {
+        new MutationObserver(() => {
+          const row = document.querySelector('.upload:is([data-phase="sent"], [data-phase="queued"], [data-phase="decoding"], [data-phase="encoding"])');
+          const cancel = [...(row?.querySelectorAll('button:not([hidden])') ?? [])].find((button) => button.textContent === 'Cancel');
+          if (cancel && !window.pressedIn) {
+            window.pressedIn = row.dataset.phase;
+            cancel.click();
+          }
+        }).observe(document.body, { subtree: true, childList: true, attributes: true });
+      });
+      await choose(page, 'polvo', file);
+      await inPhase(page, file.name, 'cancelled');
+      assert.ok(await page.evaluate(() => window.pressedIn));
+      assert.equal((await house.ask('GET', `/v1/uploads/${id}`)).state, 'cancelled');
+      assert.deepEqual(await images('polvo'), []);
     });
   });
 

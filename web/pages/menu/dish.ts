@@ -33,7 +33,7 @@ export class Dish {
       this.#gallery.element,
       this.#rows,
       dropZone(item, around.bytesMax, this.element, (files) => this.take(files)),
-      make('label', { class: 'shape' }, 'Shape ', this.#shape),
+      make('label', { class: 'shape' }, 'Shape', make('span', { class: 'visually-hidden' }, ` of new pictures for ${item}`), ' ', this.#shape),
     );
     void this.#gallery.refresh();
   }

@@ -53,7 +53,7 @@ export class PictureUpload {
         this.#giveBack();
         if (isSending(this.#journey)) this.#show(this.#going({ phase: 'sent', sent: this.file.size, kept: this.file.size }));
       },
-      onRefused: (cause) => this.#end({ ...this.#journey, phase: 'failed', cause }),
+      onRefused: (cause) => isSending(this.#journey) && this.#end({ ...this.#journey, phase: 'failed', cause }),
     });
     this.#transfer = transfer;
     this.#giveBack = turns.take(() => {
@@ -77,9 +77,9 @@ export class PictureUpload {
     const id = this.#id;
     if (id === undefined) return;
     this.#around.api.cancel(id).then(
-      () => this.#end({ ...this.#journey, phase: 'cancelled' }),
+      () => this.#hear(id, { state: 'cancelled' }),
       // Too late, or not to be reached: what becomes of it is told as before.
-      () => this.#show(this.#journey),
+      () => {},
     );
   }
 
