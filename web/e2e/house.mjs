@@ -30,6 +30,9 @@ export async function startHouse() {
       const at = /http:\/\/[\d.:]+/.exec(line);
       if (at) resolve(at[0]);
     });
+  }).catch(async (cause) => {
+    await rm(folder, { recursive: true, force: true });
+    throw cause;
   });
 
   return {

@@ -127,7 +127,7 @@ describe('the menu page', () => {
   }
 
   test('what is refused says why, in the words of the server', async () => {
-    await onMenu(PHONE, async ({ page, link, images, watched }) => {
+    await onMenu(PHONE, async ({ page, link, images }) => {
       await page.goto(link('francesinha'));
       const phone = await heic();
       await choose(page, 'francesinha', [phone, { name: 'menu.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('Francesinha 12,50\n'.repeat(40)) }]);
@@ -145,7 +145,6 @@ describe('the menu page', () => {
       await row(page, phone.name).waitFor({ state: 'detached' });
       assert.deepEqual(await images('francesinha'), []);
       await assertFits(page);
-      void watched;
     });
   });
 

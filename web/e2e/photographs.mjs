@@ -27,8 +27,8 @@ async function noise(page) {
     const pixels = context.createImageData(canvas.width, canvas.height);
     let random = 7;
     for (let at = 0; at < pixels.data.length; at += 1) {
-      random = (random * 1_103_515_245 + 12_345) % 2_147_483_648;
-      pixels.data[at] = at % 4 === 3 ? 255 : random >> 16;
+      random = (Math.imul(random, 1_103_515_245) + 12_345) | 0;
+      pixels.data[at] = at % 4 === 3 ? 255 : (random >> 16) & 255;
     }
     context.putImageData(pixels, 0, 0);
     const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.9 });
