@@ -146,8 +146,17 @@ impl<'a> Tus<'a> {
     }
 }
 
-/// Events of the store's log about pictures.
-pub async fn told(house: &House, store: &str) -> Vec<Value> {
+/// Events of the store's log about pictures, when there are so many; there may never be more. They come a moment after the records have it.
+pub async fn told(house: &House, store: &str, count: usize) -> Vec<Value> {
+    until(SOON, "every end is told once", async || {
+        let events = told_by_now(house, store).await;
+        assert!(events.len() <= count, "{events:?}");
+        (events.len() == count).then_some(events)
+    })
+    .await
+}
+
+async fn told_by_now(house: &House, store: &str) -> Vec<Value> {
     let path = format!("/v1/watch/poll?topics=store:{store}");
     let now = house.call("GET", &path, Some(&house.key), None).await.json();
     let (generation, _) = now["cursor"].as_str().unwrap().split_once('.').unwrap();
