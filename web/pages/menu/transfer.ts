@@ -35,7 +35,9 @@ export class Transfer {
   #isOld = false;
   #id: string | undefined;
   #tries = 0;
+  /** Until the next try; not set while one is made. */
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
 
   constructor(file: File, order: Order, events: TransferEvents) {
@@ -128,7 +130,7 @@ export class Transfer {
   }
 
   async #failed(error: Error | DetailedError): Promise<void> {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#silence);
     const response = 'originalResponse' in error ? error.originalResponse : null;
     const refusal = refusalOf(response?.getStatus() ?? 0, response?.getBody() ?? '', response?.getHeader('Retry-After'));
     if (refusal.code === 'client_line' && !(await isReadable(this.#file))) {
@@ -166,8 +168,6 @@ export class Transfer {
     clearTimeout(this.#silence);
     clearTimeout(this.#timer);
   }
-
-  #silence: ReturnType<typeof setTimeout> | undefined;
 
   #watchLine(): void {
     clearTimeout(this.#silence);
