@@ -4,14 +4,26 @@ import { defineConfig, type Plugin } from 'vite';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
+/** What is bundled, with the libraries' own libraries. */
+const TERMS = [
+  ['MapLibre GL JS', 'maplibre-gl/LICENSE.txt'],
+  ['h3-js', 'h3-js/LICENSE'],
+  ['tus-js-client', 'tus-js-client/LICENSE'],
+  ['js-base64', 'js-base64/LICENSE.md'],
+  ['url-parse', 'url-parse/LICENSE'],
+  ['requires-port', 'requires-port/LICENSE'],
+  ['querystringify', 'querystringify/LICENSE'],
+] as const;
+
 /** The libraries' terms go with their code, which the bundler strips of comments. */
 function licenses(): Plugin {
   return {
     name: 'licenses',
     generateBundle() {
-      const read = (name: string) => readFileSync(here(`./node_modules/${name}`), 'utf8');
-      const source = `MapLibre GL JS\n\n${read('maplibre-gl/LICENSE.txt')}\n\nh3-js\n\n${read('h3-js/LICENSE')}`;
-      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source });
+      const source = TERMS.map(([name, file]) => `${name}\n\n${readFileSync(here(`./node_modules/${file}`), 'utf8')}`).join('\n\n');
+      // The package of ThumbHash brings no file with its terms.
+      const thumbhash = 'thumbhash\n\nCopyright (c) 2023 Evan Wallace. MIT License, whose text stands above with tus-js-client.';
+      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: `${source}\n\n${thumbhash}\n` });
     },
   };
 }
@@ -32,7 +44,7 @@ export default defineConfig({
     // The map library is one big chunk by nature, and is loaded by the track page alone.
     chunkSizeWarningLimit: 1_300,
     rolldownOptions: {
-      input: [here('./pages/index.html'), here('./pages/track/index.html'), here('./pages/town/index.html'), here('./pages/docs/index.html')],
+      input: [here('./pages/index.html'), here('./pages/track/index.html'), here('./pages/town/index.html'), here('./pages/menu/index.html'), here('./pages/docs/index.html')],
     },
   },
 });

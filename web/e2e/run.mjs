@@ -343,7 +343,7 @@ describe('the town', () => {
 
 test('pages are served with a policy that keeps them to themselves', async () => {
   // Without it the other tests would find no violation, whatever the pages did.
-  for (const path of ['/', '/track/', '/town/', '/docs/']) {
+  for (const path of ['/', '/track/', '/town/', '/menu/', '/docs/']) {
     const response = await fetch(at(path));
     const policy = response.headers.get('content-security-policy') ?? '';
     assert.ok(policy.includes("default-src 'self'"), `${path} has the policy "${policy}"`);
