@@ -186,13 +186,14 @@ impl House {
             metrics_open: config.http.metrics_open,
             stopped: stopped.clone(),
         });
+        let policy = pages::policy(config.files.origin().as_deref());
         let app = Router::new()
             .merge(api.as_ref().map(Api::routes).unwrap_or_default())
             .merge(ingest.as_ref().map(Ingest::routes).unwrap_or_default())
             .merge(fanout.as_ref().map(Fanout::routes).unwrap_or_default())
             .merge(health)
             .merge(extra)
-            .fallback(pages::page)
+            .fallback(move |method, uri| pages::page(policy.clone(), method, uri))
             .layer(refusals)
             .layer(axum::middleware::from_fn_with_state(Arc::clone(&gate), gate::pass))
             .layer(axum::middleware::from_fn_with_state(origins, cross_origin::answer))

@@ -12,12 +12,18 @@ use wayfare_wire::ErrorCode;
 #[allow_missing = true]
 struct Dist;
 
-/// Pages load scripts and data from here only, and are framed by nobody.
-const POLICY: &str = "default-src 'self'; worker-src 'self' blob:; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
-                      connect-src 'self' ws: wss: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Pages load scripts and data from here only, pictures also from where files are, and are framed by nobody.
+pub fn policy(files: Option<&str>) -> HeaderValue {
+    let files = files.map(|origin| format!(" {origin}")).unwrap_or_default();
+    let text = format!(
+        "default-src 'self'; worker-src 'self' blob:; img-src 'self' data: blob:{files}; style-src 'self' 'unsafe-inline'; \
+         connect-src 'self' ws: wss: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::from_str(&text).expect("an origin is visible ASCII")
+}
 
 /// Whatever no other route answers.
-pub async fn page(method: Method, uri: Uri) -> Response {
+pub async fn page(policy: HeaderValue, method: Method, uri: Uri) -> Response {
     let path = uri.path().trim_start_matches('/');
     if path.starts_with("v1/") || !matches!(method, Method::GET | Method::HEAD) {
         return Refusal::new(ErrorCode::NotFound, "there is no such path").into_response();
@@ -35,7 +41,7 @@ pub async fn page(method: Method, uri: Uri) -> Response {
         let forever = name.starts_with("assets/");
         let cache = if forever { "public, max-age=31536000, immutable" } else { "no-cache" };
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         return response;
     }
     if Dist::get(&format!("{name}/index.html")).is_some() {

@@ -108,6 +108,24 @@ impl Files {
         if self.is_shared() { self.dir.clone() } else { data.dir.join("files") }
     }
 
+    /// Where browsers are sent for files that are not here: scheme, host and port.
+    pub fn origin(&self) -> Option<String> {
+        if self.bucket.is_empty() {
+            return None;
+        }
+        let address = match (&*self.public_url, &*self.endpoint) {
+            ("", "") => format!("https://s3.{}.amazonaws.com", self.region),
+            ("", endpoint) => endpoint.to_owned(),
+            (public_url, _) => public_url.to_owned(),
+        };
+        let url: Url = address.parse().ok()?;
+        let (scheme, host) = (url.scheme(), url.host_str()?);
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let bucket =
+            if self.path_style || !self.public_url.is_empty() { String::new() } else { format!("{}.", self.bucket) };
+        Some(format!("{scheme}://{bucket}{host}{port}"))
+    }
+
     /// Opens the place.
     pub(super) fn open(&self, data: &Data) -> anyhow::Result<Blobs> {
         if self.bucket.is_empty() {
@@ -124,5 +142,26 @@ impl Files {
             public_url: self.public_url.clone(),
         };
         Blobs::s3(&config).context("files.bucket")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_sent_to_the_bucket_or_what_stands_before_it() {
+        let check = |files: Files, origin: Option<&str>| assert_eq!(files.origin().as_deref(), origin);
+        let bucket = || Files { bucket: "pictures".into(), ..Files::default() };
+        check(Files::default(), None);
+        check(bucket(), Some("https://s3.us-east-1.amazonaws.com"));
+        check(Files { path_style: false, ..bucket() }, Some("https://pictures.s3.us-east-1.amazonaws.com"));
+        let endpoint = "http://127.0.0.1:9000/";
+        check(Files { endpoint: endpoint.into(), ..bucket() }, Some("http://127.0.0.1:9000"));
+        let public_url = "https://cdn.example/menu/";
+        check(
+            Files { endpoint: endpoint.into(), public_url: public_url.into(), ..bucket() },
+            Some("https://cdn.example"),
+        );
     }
 }
