@@ -417,7 +417,6 @@ impl State {
         drivers.map(|(driver, tracked)| (*driver, tracked.lease)).collect()
     }
 
-    /// Drops a driver whom another node owns, or nobody needs.
     /// A lease is over. The driver may have come back meanwhile, with another.
     pub fn lose(&mut self, driver: DriverId, lease: Lease) {
         if self.drivers.get(&driver).is_some_and(|tracked| tracked.lease == lease) {
