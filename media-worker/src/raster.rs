@@ -49,8 +49,7 @@ impl<'a> Raster<'a> {
         let (width, height) = decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
         let beside = match format {
-            // Luma and chroma planes of a lossy one.
-            Format::Webp => pixels * 3 / 2,
+            Format::Webp => pixels * webp_beside_quarters(bytes) / 4,
             // A frame smaller than its canvas is decoded beside it.
             Format::Gif => pixels * 4,
             _ => 0,
@@ -99,6 +98,18 @@ fn declared(bytes: &[u8], format: Format) -> Option<(u32, u32)> {
             Some((number(6)?, number(8)?))
         }
         Format::Webp | Format::Jpeg => None,
+    }
+}
+
+/// What decoding a WebP holds beside the pixels that come out, in quarters of a byte for each: lossy ones luma and chroma planes; lossless ones all four channels, and what
+/// their transforms and codes vary by blocks; moving ones a canvas and a frame, each with four channels, as well.
+fn webp_beside_quarters(bytes: &[u8]) -> u64 {
+    let is_animated = bytes.get(20).is_some_and(|flags| flags & 0b10 != 0);
+    match bytes.get(12..16) {
+        Some(b"VP8 ") => 6,
+        Some(b"VP8X") if is_animated => 32 + 19,
+        // The extended form holds either.
+        _ => 19,
     }
 }
 

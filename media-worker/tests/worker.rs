@@ -44,11 +44,7 @@ impl Kitchen {
         let config = MediaConfig {
             node: "test".into(),
             workers,
-            child: ChildCommand {
-                program: env!("CARGO_BIN_EXE_faulty-child").into(),
-                arguments: vec!["128".into()],
-                environment: Vec::new(),
-            },
+            child: ChildCommand::new(env!("CARGO_BIN_EXE_faulty-child"), ["128"]),
             limits: Limits::default(),
             deadline: Duration::from_secs(20),
             lease: Duration::from_millis(900),

@@ -105,12 +105,7 @@ impl Media {
             node: node.to_owned(),
             workers: if self.workers == 0 { cores } else { self.workers as usize },
             // This very program, also when its file was replaced by a newer one.
-            child: ChildCommand {
-                program: "/proc/self/exe".into(),
-                arguments: ["media-child", "--memory-mib", &memory].map(Into::into).into(),
-                // The allocator would take a gibibyte of addresses in advance, and with it all that the child may have.
-                environment: vec![("MIMALLOC_DISALLOW_ARENA_ALLOC".into(), "1".into())],
-            },
+            child: ChildCommand::new("/proc/self/exe", ["media-child", "--memory-mib", &memory]),
             limits: Limits {
                 bytes_max: self.bytes_max(),
                 pixels_max: u64::from(self.megapixels_max) * 1_000_000,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use process::{Cost, Ours, Sharp};
 use report::Table;
-use wayfare_media_worker::{Preset, Recipe};
+use wayfare_media_worker::Recipe;
 
 // As in `wayfare`.
 #[global_allocator]
@@ -53,8 +53,7 @@ fn options() -> Result<Options, Failed> {
             "--images" => options.images = value.into(),
             "--rounds" => options.rounds = value.parse()?,
             "--times" => options.times = value.parse()?,
-            "--preset" => options.recipe.preset = Preset::parse(&value).ok_or("presets are 4:3, 5:4 and 1:1")?,
-            _ => return Err(format!("there is no {name}: --peers, --images, --rounds, --times, --preset").into()),
+            _ => return Err(format!("there is no {name}: --peers, --images, --rounds, --times").into()),
         }
     }
     Ok(options)
@@ -94,14 +93,9 @@ impl Side {
     }
 }
 
-/// Widths and heights, the widest first. All photographs here are wider than the widest.
+/// Widths and heights, the widest first, of the preset that is made if nobody says another. All photographs here are wider than the widest.
 fn sizes(recipe: &Recipe) -> Vec<(u32, u32)> {
-    let (across, down) = match recipe.preset {
-        Preset::FiveFour => (5, 4),
-        Preset::Square => (1, 1),
-        Preset::FourThree | Preset::Whole => (4, 3),
-    };
-    recipe.widths.iter().rev().map(|width| (*width, (width * down + across / 2) / across)).collect()
+    recipe.widths.iter().rev().map(|width| (*width, width * 3 / 4)).collect()
 }
 
 fn main() -> Result<std::process::ExitCode, Failed> {
@@ -131,11 +125,18 @@ fn beside(options: &Options, peers: &Path, photographs: &[PathBuf]) -> Result<()
     for (at, path) in photographs.iter().enumerate() {
         table.row(&report::cost(&format!("{}, ms of CPU", report::name(path)), &ours.ms[at], &sharp.ms[at]));
     }
-    table.row(&report::pair("the whole process, ms of CPU", &ours.whole_ms, &sharp.whole_ms));
-    table.row(&report::pair("before its first photograph, ms", &ours.start_ms, &sharp.start_ms));
-    table.row(&report::pair("peak memory of the process, MB", &ours.peak_mb, &sharp.peak_mb));
-    table.row(&report::pair("before its first photograph, MB", &ours.start_mb, &sharp.start_mb));
-    println!("{versions}; medians of {} rounds, preset {}\n", options.rounds, options.recipe.preset.as_str());
+    let mean = |side: &Side| -> Vec<f64> {
+        (0..options.rounds)
+            .map(|round| side.ms.iter().map(|ms| ms[round]).sum::<f64>() / photographs.len() as f64)
+            .collect()
+    };
+    table.row(&report::cost("one of them, ms of CPU", &mean(&ours), &mean(&sharp)));
+    let whole = format!("a process that starts and makes {}, ms", 1 + options.times * photographs.len());
+    table.row(&report::pair(&whole, &ours.whole_ms, &sharp.whole_ms));
+    table.row(&report::pair("its start, ms of CPU", &ours.start_ms, &sharp.start_ms));
+    table.row(&report::pair("its peak memory, MB", &ours.peak_mb, &sharp.peak_mb));
+    table.row(&report::pair("after its start, MB", &ours.start_mb, &sharp.start_mb));
+    println!("{versions}; medians of {} rounds\n", options.rounds);
     println!("{table}");
     quality::compare(&options.recipe, peers, photographs)
 }
@@ -152,7 +153,7 @@ fn every_file(options: &Options) -> Result<(), Failed> {
         let verdict = ours.verdict(&path)?;
         let Cost { cpu_ms, peak_mb } = process::Peer::cost(&ours)?;
         let bytes = std::fs::metadata(&path)?.len().to_string();
-        table.row(&[report::name(&path), bytes, verdict, format!("{cpu_ms:.0}"), format!("{peak_mb:.1}")]);
+        table.row(&[report::name(&path), bytes, verdict, format!("{cpu_ms:.1}"), format!("{peak_mb:.1}")]);
     }
     println!("{table}");
     Ok(())

@@ -16,31 +16,40 @@ pub const CHILD: &str = "child";
 
 /// What a process has used since it began.
 pub struct Cost {
-    /// User and system, all threads. The kernel counts in 10 ms.
+    /// User and system, all threads, also those that have ended.
     pub cpu_ms: f64,
     /// The most that was resident.
     pub peak_mb: f64,
 }
 
+impl Cost {
+    /// Of a process until now.
+    pub fn of(id: u32) -> Result<Self, Failed> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // proc_pid_stat(5): after the name in brackets come fields 3 and up; 14 and 15 are user and system in hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or("no stat")?.1.split(' ').collect();
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        let peak_kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
+        Ok(Self { cpu_ms: ticks as f64 * 10.0, peak_mb: peak_kib * 1024.0 / 1e6 })
+    }
+
+    /// As [`Cost::of`], of a process with one thread: the kernel counts that in nanoseconds.
+    pub fn of_one_thread(id: u32) -> Result<Self, Failed> {
+        let ran = std::fs::read_to_string(format!("/proc/{id}/schedstat"))?;
+        let ns: f64 = ran.split(' ').next().unwrap_or_default().parse()?;
+        Ok(Self { cpu_ms: ns / 1e6, ..Self::of(id)? })
+    }
+}
+
 /// A process that makes pictures.
 pub trait Peer {
-    fn id(&self) -> Option<u32>;
-
     /// Makes a photograph's files, and leaves them.
     fn make(&mut self, photograph: &Path) -> Result<(), Failed>;
 
     /// Until now.
-    fn cost(&self) -> Result<Cost, Failed> {
-        let folder = format!("/proc/{}", self.id().ok_or("the process is gone")?);
-        let stat = std::fs::read_to_string(format!("{folder}/stat"))?;
-        // proc_pid_stat(5): after the name in brackets come fields 3 and up; 14 and 15 are ticks of user and system.
-        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or("no stat")?.1.split(' ').collect();
-        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        let status = std::fs::read_to_string(format!("{folder}/status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-        let peak_kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-        Ok(Cost { cpu_ms: ticks as f64 * 10.0, peak_mb: peak_kib * 1024.0 / 1e6 })
-    }
+    fn cost(&self) -> Result<Cost, Failed>;
 }
 
 /// Ours: a worker's child, by the worker's own side of it. Photographs and files go through pipes.
@@ -53,10 +62,7 @@ pub struct Ours {
 impl Ours {
     /// It has started once this returns.
     pub fn start(recipe: &Recipe) -> Result<Self, Failed> {
-        let program = std::env::current_exe()?;
-        // As `wayfare media-worker` starts it.
-        let environment = vec![("MIMALLOC_DISALLOW_ARENA_ALLOC".into(), "1".into())];
-        let command = ChildCommand { program, arguments: vec![CHILD.into()], environment };
+        let command = ChildCommand::new(std::env::current_exe()?, [CHILD]);
         let bench = Workbench::new(command, Limits::default(), Duration::from_secs(60));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut ours = Self { runtime, bench, recipe: recipe.clone() };
@@ -87,12 +93,12 @@ impl Ours {
 }
 
 impl Peer for Ours {
-    fn id(&self) -> Option<u32> {
-        self.bench.child_id()
-    }
-
     fn make(&mut self, photograph: &Path) -> Result<(), Failed> {
         self.files(photograph).map(drop)
+    }
+
+    fn cost(&self) -> Result<Cost, Failed> {
+        Cost::of_one_thread(self.bench.child_id().ok_or("the child is gone")?)
     }
 }
 
@@ -144,13 +150,13 @@ impl Sharp {
 }
 
 impl Peer for Sharp {
-    fn id(&self) -> Option<u32> {
-        Some(self.child.id())
-    }
-
     fn make(&mut self, photograph: &Path) -> Result<(), Failed> {
         let sizes = crate::sizes(&self.recipe);
         self.leave(photograph, &sizes, None)
+    }
+
+    fn cost(&self) -> Result<Cost, Failed> {
+        Cost::of(self.child.id())
     }
 }
 

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use wayfare_media_worker::{Failure, Limits, Made, Recipe, Step, process, run_child};
 
+// As in `wayfare`: what a child may have is shared by two allocators.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let memory_mib: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(256);
     run_child(memory_mib << 20, Some(pipeline))
@@ -29,7 +33,11 @@ fn pipeline(bytes: &[u8], recipe: &Recipe, limits: &Limits, on_step: &mut dyn Fn
                 hoard.push(vec![1_u8; 1 << 20]);
             }
         }
-        b"environment" => Err(Failure::Fault(format!("{} variables", std::env::vars().count()))),
+        b"environment" => {
+            let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+            names.sort();
+            Err(Failure::Fault(names.join(" ")))
+        }
         b"file" => Err(Failure::Fault(match std::fs::write("/tmp/wayfare-child", b"x") {
             Ok(()) => "a file was written".into(),
             Err(error) => format!("no file: {error}"),
