@@ -16,7 +16,7 @@ pub const CHILD: &str = "child";
 
 /// What a process has used since it began.
 pub struct Cost {
-    /// User and system, all threads, also those that have ended.
+    /// User and system, all threads. Neither side's threads end before their process.
     pub cpu_ms: f64,
     /// The most that was resident.
     pub peak_mb: f64,
@@ -25,21 +25,16 @@ pub struct Cost {
 impl Cost {
     /// Of a process until now.
     pub fn of(id: u32) -> Result<Self, Failed> {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // proc_pid_stat(5): after the name in brackets come fields 3 and up; 14 and 15 are user and system in hundredths of a second.
-        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or("no stat")?.1.split(' ').collect();
-        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        let mut ran_ns = 0.0;
+        for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+            // Its first number; proc_pid_stat(5) has the same in hundredths of a second.
+            let ran = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            ran_ns += ran.split(' ').next().unwrap_or_default().parse::<f64>()?;
+        }
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
         let peak_kib: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { cpu_ms: ticks as f64 * 10.0, peak_mb: peak_kib * 1024.0 / 1e6 })
-    }
-
-    /// As [`Cost::of`], of a process with one thread: the kernel counts that in nanoseconds.
-    pub fn of_one_thread(id: u32) -> Result<Self, Failed> {
-        let ran = std::fs::read_to_string(format!("/proc/{id}/schedstat"))?;
-        let ns: f64 = ran.split(' ').next().unwrap_or_default().parse()?;
-        Ok(Self { cpu_ms: ns / 1e6, ..Self::of(id)? })
+        Ok(Self { cpu_ms: ran_ns / 1e6, peak_mb: peak_kib * 1024.0 / 1e6 })
     }
 }
 
@@ -98,7 +93,7 @@ impl Peer for Ours {
     }
 
     fn cost(&self) -> Result<Cost, Failed> {
-        Cost::of_one_thread(self.bench.child_id().ok_or("the child is gone")?)
+        Cost::of(self.bench.child_id().ok_or("the child is gone")?)
     }
 }
 
