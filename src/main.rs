@@ -68,7 +68,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    huge_pages(matches!(arguments.command, Some(Command::MediaChild(_))));
     if let Some(Command::MediaChild(options)) = &arguments.command {
         return commands::media_child::run(options);
     }
@@ -81,14 +80,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the kernel may back memory by pages of 2 MiB. A picture's pixels gain by it. A house does not: its memory is many small pieces, and it
-/// grew by a third (25 of 65 MiB, 2 KiB of each driver), while a delivery cost the same.
-fn huge_pages(allowed: bool) {
+/// The kernel backs memory by pages of 4 KiB only. A house's memory is many small pieces: with pages of 2 MiB it was larger by a third (25 of
+/// 65 MiB, 2 KiB of each driver), while a delivery cost the same.
+fn only_small_pages() {
     // A kernel without the switch has nothing to switch off.
     #[cfg(target_os = "linux")]
-    let _ = rustix::thread::disable_transparent_huge_pages(!allowed);
-    #[cfg(not(target_os = "linux"))]
-    let _ = allowed;
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// An error with its causes on one line; a cause that was said already is not said again.
@@ -113,6 +110,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Command::Eval(options)) => return commands::eval::run(&options),
         _ => {}
     }
+    only_small_pages();
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     commands::log::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
