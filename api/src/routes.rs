@@ -75,6 +75,7 @@ pub fn routes(house: Arc<House>) -> Router {
             "/v1/uploads/{id}",
             get(uploads::read).head(uploads::offset).patch(uploads::append).delete(uploads::terminate),
         )
+        .route("/v1/stores/{id}/menu", get(menu::list))
         .route("/v1/stores/{id}/menu/{item}/images", get(menu::read).put(menu::replace))
         .route("/v1/pictures/dead", get(images::dead))
         .route("/v1/pictures/dead/{job}", delete(images::forget))

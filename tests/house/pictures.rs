@@ -354,6 +354,93 @@ async fn an_upload_that_nobody_completes_expires_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn files_that_nothing_names_are_swept_and_no_others() {
+    let house = House::start_with(&[("MEDIA_SWEEP_HOURS", "0.0003")]).await;
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    let done = Tus::send(&house, &token, &jpeg(700, 500, 3), &[("item", "a")]).await;
+    let record = done.ended().await;
+    let refused = Tus::send(&house, &token, b"no picture at all", &[]).await;
+    assert_eq!(refused.ended().await["state"], "failed");
+    let begun = Tus::begin(&house, &token, 1_000, &[]).await;
+    assert_eq!(begun.patch(0, &[7; 500]).await.status, 204);
+    let top = house.data().join("files/stores").join(&store);
+    let files = || {
+        let mut files = Vec::new();
+        for kind in top.read_dir().unwrap().map(|kind| kind.unwrap().path()) {
+            for entry in kind.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    files.extend(entry.read_dir().unwrap().map(|file| file.unwrap().path()));
+                } else {
+                    files.push(entry);
+                }
+            }
+        }
+        files.sort();
+        files
+    };
+    // Four files and the original, the original that was refused, the piece.
+    let named = files();
+    assert_eq!(named.len(), 7, "{named:?}");
+    let picture = record["picture"]["src"].as_str().unwrap().split('/').nth(4).unwrap().to_owned();
+    let strays = [
+        // A piece that came too late; one of an upload that nobody knows.
+        format!("uploads/{}/00000000-0000000000000007", done.id),
+        format!("uploads/{}x/00000000-0000000000000007", done.id),
+        format!("originals/{}", "0".repeat(64)),
+        // Of a worker that woke up late, with another version of an encoder; of a picture that is forgotten.
+        format!("pictures/{picture}/320x256-0123456789abcdef.jpg"),
+        format!("pictures/{}/320x256-0123456789abcdef.jpg", "0".repeat(32)),
+    ];
+    for stray in &strays {
+        std::fs::create_dir_all(top.join(stray).parent().unwrap()).unwrap();
+        std::fs::write(top.join(stray), b"stray").unwrap();
+    }
+    let gone = async || strays.iter().all(|stray| !top.join(stray).exists()).then_some(());
+    until(SOON, "what nothing names goes", gone).await;
+    // Some more sweeps.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(files(), named);
+    assert_eq!(house.metric("wayfare_uploads_strays_total", "").await, strays.len() as f64);
+    house.assert_clean_log();
+}
+
+#[tokio::test]
+async fn a_menu_lists_its_items_with_their_pictures() {
+    let house = House::start().await;
+    let (store, other) = (house.store("Tasca").await, house.store("Cantina").await);
+    let (token, foreign) = (house.token("store", &store).await, house.token("store", &other).await);
+    let menu = format!("/v1/stores/{store}/menu");
+    let list = async |query: &str| house.call("GET", &format!("{menu}{query}"), Some(&token), None).await;
+    assert_eq!(list("").await.json(), json!({ "items": [] }));
+    let mut pictures = Vec::new();
+    for (seed, item) in ["caldo-verde", "bacalhau", "bacalhau", "arroz.doce"].into_iter().enumerate() {
+        let upload = Tus::send(&house, &token, &jpeg(400, 300, seed as u64), &[("item", item)]).await;
+        pictures.push(upload.ended().await["picture"].clone());
+    }
+    // What was put to another dish is listed there.
+    let moved = json!({ "uploads": [pictures[3]["upload"], pictures[0]["upload"]] });
+    house.done("PUT", &format!("{menu}/sobremesa/images"), moved).await;
+    house.done("PUT", &format!("{menu}/arroz.doce/images"), json!({ "uploads": [] })).await;
+    let all = json!([
+        { "item": "bacalhau", "images": [pictures[1], pictures[2]] },
+        { "item": "caldo-verde", "images": [pictures[0]] },
+        { "item": "sobremesa", "images": [pictures[3], pictures[0]] },
+    ]);
+    assert_eq!(list("").await.json(), json!({ "items": all }));
+    let page = list("?limit=2").await.json();
+    assert_eq!(page, json!({ "items": [all[0], all[1]], "next": "caldo-verde" }));
+    assert_eq!(list("?limit=2&cursor=caldo-verde").await.json(), json!({ "items": [all[2]] }));
+    assert_eq!(list("?limit=0").await.status, 422);
+    let customer = house.token("customer", "cus-1").await;
+    assert_eq!(house.call("GET", &menu, Some(&customer), None).await.json(), json!({ "items": all }));
+    assert_eq!(house.call("GET", &menu, Some(&foreign), None).await.status, 404);
+    let none = house.call("GET", &format!("/v1/stores/{other}/menu"), Some(&foreign), None).await;
+    assert_eq!(none.json(), json!({ "items": [] }));
+    house.assert_clean_log();
+}
+
+#[tokio::test]
 async fn a_backup_has_the_pictures() {
     let house = House::start().await;
     let store = house.store("Tasca").await;

@@ -1,96 +1,12 @@
 //! What may happen to whoever makes pictures: killed, frozen, poisoned, without a store. Every picture that was accepted comes to one end, and the menu gets it once.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::{House, SOON, fault_rounds, until};
+use crate::kitchen::{Kitchen, signal};
 use crate::picture::{Tus, jpeg, told};
-use crate::redis_server::Server;
-use crate::s3_server::S3Server;
-
-/// The record on one process, the workers on others, all on one Redis and one bucket.
-struct Kitchen {
-    api: House,
-    workers: Vec<House>,
-    fanout: House,
-    bucket: S3Server,
-    store: String,
-    token: String,
-    settings: Vec<(String, String)>,
-    _server: Server,
-    _dir: tempfile::TempDir,
-}
-
-impl Kitchen {
-    async fn open(workers: usize, more: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path(), &[]);
-        let bucket = S3Server::start(&dir.path().join("s3"));
-        let config = bucket.config();
-        let mut settings: Vec<(String, String)> = [
-            ("BUS_URL", server.url()),
-            ("FILES_BUCKET", config.bucket),
-            ("FILES_ENDPOINT", config.endpoint),
-            ("FILES_ACCESS_KEY", config.access_key),
-            ("FILES_SECRET_KEY", config.secret_key),
-            ("MEDIA_LEASE_S", "3".into()),
-            ("MEDIA_WORKERS", "1".into()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let api = House::start_role("api", &borrowed(&settings)).await;
-        let fanout = House::front_of(House::start_role("fanout", &borrowed(&settings)).await, &api.key);
-        let store = api.store("Tasca").await;
-        let token = api.token("store", &store).await;
-        let mut kitchen =
-            Self { api, workers: Vec::new(), fanout, bucket, store, token, settings, _server: server, _dir: dir };
-        for number in 0..workers {
-            kitchen.hire(number).await;
-        }
-        kitchen
-    }
-
-    async fn hire(&mut self, number: usize) {
-        let node = format!("kitchen-{number}");
-        let mut settings = self.settings.clone();
-        settings.push(("BUS_NODE".into(), node));
-        self.workers.push(House::start_role("media-worker", &borrowed(&settings)).await);
-    }
-
-    async fn send(&self, seed: u64) -> Tus<'_> {
-        let item = format!("dish-{seed}");
-        Tus::send(&self.api, &self.token, &jpeg(2400, 1800, seed), &[("item", &*item)]).await
-    }
-
-    /// One end for each, one image in each menu, one event in the log.
-    async fn judge(&self, uploads: &[Tus<'_>]) {
-        for upload in uploads {
-            let record = upload.ended().await;
-            assert_eq!(record["state"], "done", "{record}");
-            let item = record["item"].as_str().unwrap();
-            let menu = format!("/v1/stores/{}/menu/{item}/images", self.store);
-            let images = self.api.call("GET", &menu, Some(&self.token), None).await.json();
-            assert_eq!(images["images"], json!([record["picture"]]));
-            // The bucket serves it, at a link that is signed.
-            let url = self.api.url(record["picture"]["src"].as_str().unwrap());
-            let file = self.api.http.get(url).send().await.unwrap();
-            assert_eq!((file.status().as_u16(), file.headers()["content-type"].to_str().unwrap()), (200, "image/jpeg"));
-            assert!(file.url().query().is_some_and(|query| query.contains("X-Amz-Signature")));
-        }
-        told(&self.fanout, &self.store, uploads.len()).await;
-    }
-}
-
-fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
-    settings.iter().map(|(name, value)| (&**name, &**value)).collect()
-}
-
-fn signal(house: &House, signal: &str) {
-    assert!(Command::new("kill").args([signal, &house.id().to_string()]).status().unwrap().success());
-}
 
 #[tokio::test]
 async fn workers_that_are_killed_lose_no_picture() {

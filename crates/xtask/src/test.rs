@@ -42,6 +42,7 @@ pub fn test() -> Outcome {
 /// The pages in a real browser, in front of a real house with simulated couriers.
 fn browser() -> Outcome {
     tools::chromium()?;
+    tools::tuspy()?;
     run("", "cargo", &["build", "--quiet", "--bin", "wayfare"])?;
     let folder = root().join("target/browser-test");
     let _ = std::fs::remove_dir_all(&folder);
