@@ -40,6 +40,17 @@ pub fn jpeg(width: usize, height: usize, seed: u64) -> Vec<u8> {
     turbojpeg::compress(image, 90, turbojpeg::Subsamp::Sub2x2).unwrap().to_vec()
 }
 
+/// One that must be held whole while it is decoded, which takes long.
+pub fn progressive(width: usize, height: usize) -> Vec<u8> {
+    let mut compressor = turbojpeg::Compressor::new().unwrap();
+    compressor.set_progressive(true).unwrap();
+    compressor.set_subsamp(turbojpeg::Subsamp::None).unwrap();
+    let pixels = vec![99_u8; width * height * 3];
+    let image =
+        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+    compressor.compress_to_vec(image).unwrap()
+}
+
 /// The same JPEG with a comment after its first marker: another file with the same pixels.
 pub fn commented(jpeg: &[u8], comment: u64) -> Vec<u8> {
     [&jpeg[..2], &[0xff, 0xfe, 0, 10], &comment.to_be_bytes(), &jpeg[2..]].concat()

@@ -324,6 +324,27 @@ async fn a_small_file_comes_as_a_form_and_the_menu_is_put_in_order() {
     house.assert_clean_log();
 }
 
+#[tokio::test]
+async fn a_form_may_hold_five_megabytes() {
+    let house = House::start().await;
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    // What hangs behind the end of a picture is no part of it.
+    let mut bytes = jpeg(500, 400, 1);
+    for (length, status) in [(5_000_000, 201), (5_000_001, 413), (5_300_000, 413)] {
+        bytes.resize(length, 0);
+        let request = house.http.post(house.url("/v1/uploads")).bearer_auth(&token);
+        let request = request.header("content-type", "multipart/form-data; boundary=cut").body(form(&[], &bytes));
+        let answer = House::answer(request).await;
+        assert_eq!(answer.status, status, "{length}: {}", answer.text);
+        if status == 413 {
+            assert_eq!(answer.code(), "too_large");
+        }
+    }
+    told(&house, &store, 1).await;
+    house.assert_clean_log();
+}
+
 fn form(fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
     let mut form = Vec::new();
     for (name, value) in fields {

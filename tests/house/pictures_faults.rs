@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{House, SOON, fault_rounds, until};
 use crate::kitchen::{Kitchen, signal};
-use crate::picture::{Tus, jpeg, told};
+use crate::picture::{Tus, jpeg, progressive, told};
 
 #[tokio::test]
 async fn workers_that_are_killed_lose_no_picture() {
@@ -63,29 +63,6 @@ async fn a_worker_that_freezes_past_its_lease_changes_nothing_when_it_wakes() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_makes_pictures_wait_and_costs_none() {
-    let mut kitchen = Kitchen::open(1, &[]).await;
-    // Nobody works while the upload comes in; then the bucket goes.
-    kitchen.workers[0].kill9();
-    let upload = kitchen.send(1).await.id;
-    kitchen.bucket.kill();
-    kitchen.workers[0].expect_log("a picture has to wait");
-    kitchen.workers[0].restart().await;
-    let topic = format!("upload:{upload}");
-    until(SOON, "whoever watches hears why it waits", async || {
-        let waits = kitchen.workers[0].log().contains("a picture has to wait");
-        waits.then_some(())
-    })
-    .await;
-    kitchen.bucket.up();
-    let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id: upload };
-    assert_eq!(upload.topic(), topic);
-    kitchen.judge(&[upload]).await;
-    kitchen.api.assert_clean_log();
-    kitchen.workers[0].assert_clean_log();
-}
-
-#[tokio::test]
 async fn a_picture_that_kills_its_child_is_set_aside_after_three_tries() {
     // Progressive pictures are held whole while they are decoded: this one needs more than the child may have.
     let settings = [("MEDIA_CHILD_MEMORY_MIB", "40"), ("MEDIA_WORKERS", "2")];
@@ -119,16 +96,6 @@ async fn a_picture_that_kills_its_child_is_set_aside_after_three_tries() {
     // Two ends of one, and the other's.
     told(&house, &store, 3).await;
     house.assert_clean_log();
-}
-
-fn progressive(width: usize, height: usize) -> Vec<u8> {
-    let mut compressor = turbojpeg::Compressor::new().unwrap();
-    compressor.set_progressive(true).unwrap();
-    compressor.set_subsamp(turbojpeg::Subsamp::None).unwrap();
-    let pixels = vec![99_u8; width * height * 3];
-    let image =
-        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
-    compressor.compress_to_vec(image).unwrap()
 }
 
 #[tokio::test]

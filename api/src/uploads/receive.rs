@@ -75,14 +75,7 @@ impl Inlet<'_> {
     async fn read(&mut self, body: &mut Body, turn: &mut Turn) -> Result<Received, Refusal> {
         let mut piece: Vec<u8> = Vec::new();
         loop {
-            let next = tokio::select! {
-                // What has come already comes first.
-                biased;
-                frame = body.frame() => Some(frame),
-                () = tokio::time::sleep(SILENT) => None,
-                () = turn.called_off() => None,
-            };
-            let frame = match next {
+            let frame = match turn.bounded(body.frame(), SILENT).await {
                 Some(Some(Ok(frame))) => frame,
                 Some(None) => break,
                 Some(Some(Err(_))) | None => {

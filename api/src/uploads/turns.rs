@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 use wayfare_wire::ids::Upload;
 
 /// Nobody waits longer for somebody else's bytes.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// What had come when the line broke is read within this: it is in the buffers of this machine.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// Requests that bring bytes; at most one is known per upload, the newest.
 #[derive(Default)]
@@ -23,13 +27,15 @@ pub struct Turn {
     turns: Arc<Mutex<HashMap<Upload, watch::Sender<bool>>>>,
     upload: Upload,
     called_off: watch::Receiver<bool>,
+    /// Once it is called off: when it ends, whatever comes still.
+    until: Option<Instant>,
 }
 
 impl Turns {
     pub fn enter(&self, upload: Upload) -> Turn {
         let (sender, called_off) = watch::channel(false);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(upload, sender);
-        Turn { turns: Arc::clone(&self.0), upload, called_off }
+        Turn { turns: Arc::clone(&self.0), upload, called_off, until: None }
     }
 
     /// Has whoever brings bytes of this upload keep what it has and end, and waits for that a moment.
@@ -37,14 +43,28 @@ impl Turns {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&upload);
         let Some(sender) = sender else { return };
         sender.send_replace(true);
-        let _ = tokio::time::timeout(WAIT, sender.closed()).await;
+        let _ = timeout(WAIT, sender.closed()).await;
     }
 }
 
 impl Turn {
-    /// Returns when somebody asks for the upload, or has taken this turn's place.
-    pub async fn called_off(&mut self) {
-        let _ = self.called_off.wait_for(|called_off| *called_off).await;
+    /// The next bytes; nothing if none come for `silent`, or if this turn is called off and what had come by then is read.
+    pub async fn bounded<T>(&mut self, bytes: impl Future<Output = T>, silent: Duration) -> Option<T> {
+        let mut bytes = std::pin::pin!(bytes);
+        if self.until.is_none() {
+            tokio::select! {
+                biased;
+                bytes = &mut bytes => return Some(bytes),
+                () = tokio::time::sleep(silent) => return None,
+                // Also if somebody has taken this turn's place.
+                _ = self.called_off.wait_for(|called_off| *called_off) => self.until = Some(Instant::now() + WAIT),
+            }
+        }
+        let until = self.until.unwrap_or_else(Instant::now);
+        if Instant::now() >= until {
+            return None;
+        }
+        timeout_at(until.min(Instant::now() + QUIET), bytes).await.ok()
     }
 }
 

@@ -36,7 +36,7 @@ class MenuPage {
       byId('badge').dataset['transport'] = status.transport ?? '';
       setText(byId('badge-label'), badge?.label ?? '');
     });
-    this.#shelf = new Shelf(byId('shelf'), api, (item) => this.#dishes.has(item), (item) => this.#open(item));
+    this.#shelf = new Shelf(byId('shelf'), api, this.#dishes, (item) => this.#open(item));
     // Another tablet's pictures come in here too.
     this.#wayfare.follow<StoreEvent>(`store:${store}`, {
       onEvent: ({ kind, item }) => {

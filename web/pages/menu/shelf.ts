@@ -9,7 +9,7 @@ const SOON_MS = 500;
 /** The dishes of the menu that have pictures: all that are not open on the page already. */
 export class Shelf {
   readonly #api: HouseApi;
-  readonly #isOpen: (item: string) => boolean;
+  readonly #open: ReadonlyMap<string, unknown>;
   readonly #onOpen: (item: string) => void;
   readonly #section: HTMLElement;
   readonly #list: HTMLElement;
@@ -19,9 +19,9 @@ export class Shelf {
   #asked = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(section: HTMLElement, api: HouseApi, isOpen: (item: string) => boolean, onOpen: (item: string) => void) {
+  constructor(section: HTMLElement, api: HouseApi, open: ReadonlyMap<string, unknown>, onOpen: (item: string) => void) {
     this.#api = api;
-    this.#isOpen = isOpen;
+    this.#open = open;
     this.#onOpen = onOpen;
     this.#section = section;
     this.#list = make('ul', { class: 'tiles' });
@@ -52,12 +52,14 @@ export class Shelf {
   }
 
   draw(): void {
-    const closed = this.#items.filter(({ item }) => !this.#isOpen(item));
+    const closed = this.#items.filter(({ item }) => !this.#open.has(item));
     const focused = document.activeElement?.getAttribute('data-opens');
     this.#list.replaceChildren(...closed.map((item) => this.#tile(item)));
     if (focused) this.#list.querySelector<HTMLElement>(`[data-opens="${focused}"]`)?.focus();
     showText(this.#note, this.#items.length === 0 ? 'No dish has a picture yet. Name one above to begin.' : undefined);
-    this.#section.hidden = closed.length === 0 && this.#items.length > 0;
+    const title = this.#section.querySelector<HTMLElement>('h2');
+    if (title) setText(title, this.#open.size > 0 ? 'Other dishes with pictures' : 'Dishes with pictures');
+    this.#section.hidden = closed.length === 0 && (this.#items.length > 0 || this.#open.size > 0);
   }
 
   #tile({ item, images }: MenuItem): HTMLElement {
