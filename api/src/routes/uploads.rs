@@ -374,7 +374,7 @@ pub async fn begin(house: &House, bearer: &Bearer, wish: Wish, length: u64) -> R
     upload::insert(&mut write, &upload).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     metrics::counter!("wayfare_uploads_begun_total").increment(1);
-    tell::received(house, &upload, 0);
+    tell::begun(house, &upload).await;
     Ok(upload)
 }
 
