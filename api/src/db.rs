@@ -8,6 +8,7 @@ mod schema;
 #[cfg(test)]
 pub mod testing;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -250,4 +251,17 @@ pub async fn move_cursor(write: &mut Write, name: &str, from: Option<&str>, to: 
         query = query.bind(from);
     }
     Ok(query.execute(&mut **write).await?.rows_affected() == 1)
+}
+
+/// Parameters of so many rows, numbered from 1: `($1, $2), ($3, $4)`.
+pub fn rows_of(columns: usize, rows: usize) -> String {
+    let mut text = String::with_capacity(rows * (columns * 7 + 4));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=columns {
+            let _ = write!(text, "{}${}", if column == 1 { "" } else { ", " }, row * columns + column);
+        }
+        text.push(')');
+    }
+    text
 }

@@ -12,12 +12,13 @@ use wayfare_wire::kept::{self, KeptFix};
 use wayfare_wire::{Cursor, ids};
 
 use crate::House;
-use crate::db;
-use crate::records::track::{self, Point};
-use crate::records::{assignment, trip};
+use crate::db::{self, DatabaseError, Write};
+use crate::records::assignment::{self, Part};
+use crate::records::track::{self, Addition, Point};
+use crate::records::trip;
 
-/// Records folded in one transaction. Under load more gather in a pause than are half of this: a driver costs some statements for each
-/// transaction it appears in, so that few large ones cost a part of many small ones.
+/// Records folded in one transaction. Under load more gather in a pause than are half of this: a track's last chunk is written again in each
+/// transaction its driver appears in, so that few large ones cost a part of many small ones.
 const BATCH: usize = 256;
 /// Between two batches while the log is young: fewer chunks are written twice, and nobody asks for history of this very second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -82,28 +83,37 @@ async fn step(house: &House, partition: u32) -> Result<bool, Box<dyn std::error:
             // Another process has folded them.
             return Ok(true);
         }
-        for (driver, points) in by_driver(&page.records) {
-            let driver = ids::Driver(driver).to_string();
-            let oldest_ms = points.iter().map(|fix| fix.at.0).min().unwrap_or(0);
-            let parts = assignment::of_driver_since(&mut write, &driver, oldest_ms).await?;
-            for parts in parts.chunk_by(|one, other| one.trip == other.trip) {
-                let own = points.iter().filter(|fix| parts.iter().any(|part| part.covers(fix.at.0))).map(Point::of);
-                let own: Vec<Point> = own.collect();
-                let trip = &parts[0].trip;
-                if !own.is_empty() && !trip::keeps_no_track(&mut write, trip).await? {
-                    let new = track::append(&mut write, trip, &driver, &own).await?;
-                    metrics::counter!("wayfare_track_points_total").increment(new as u64);
-                }
-            }
-        }
+        let additions = additions(&mut write, by_driver(&page.records)).await?;
+        let new = track::append(&mut write, &additions).await?;
+        metrics::counter!("wayfare_track_points_total").increment(new as u64);
         write.commit().await?;
     }
     fixes.folded(partition, Folded { generation, number: page.next });
     Ok(page.records.len() == BATCH)
 }
 
-/// All fixes of the records, by driver, in the order received.
-fn by_driver(records: &[KeptRecord]) -> BTreeMap<u128, Vec<KeptFix>> {
+/// What the fixes of drivers add to the tracks of trips.
+async fn additions(write: &mut Write, fixes: BTreeMap<String, Vec<KeptFix>>) -> Result<Vec<Addition>, DatabaseError> {
+    let since = |(driver, fixes): (&String, &Vec<KeptFix>)| {
+        let oldest_ms = fixes.iter().map(|fix| fix.at.0).min().unwrap_or(0);
+        (driver.clone(), oldest_ms)
+    };
+    let asked: Vec<(String, i64)> = fixes.iter().map(since).collect();
+    let parts = assignment::of_drivers_since(write, &asked).await?;
+    let trips = parts.iter().map(|(_, part)| part.trip.as_str()).collect();
+    let kept = trip::that_keep_track(write, &trips).await?;
+    let of_one = |one: &(String, Part), other: &(String, Part)| one.0 == other.0 && one.1.trip == other.1.trip;
+    let addition = |parts: &[(String, Part)]| {
+        let (driver, Part { trip, .. }) = &parts[0];
+        let covered = |fix: &&KeptFix| parts.iter().any(|(_, part)| part.covers(fix.at.0));
+        let points = fixes[driver].iter().filter(covered).map(Point::of).collect();
+        Addition { trip: trip.clone(), driver: driver.clone(), points }
+    };
+    Ok(parts.chunk_by(of_one).filter(|parts| kept.contains(&parts[0].1.trip)).map(addition).collect())
+}
+
+/// All fixes of the records, by driver as text, in the order received.
+fn by_driver(records: &[KeptRecord]) -> BTreeMap<String, Vec<KeptFix>> {
     let mut drivers: BTreeMap<u128, Vec<KeptFix>> = BTreeMap::new();
     for record in records {
         let Ok(entries) = &record.entries else {
@@ -118,5 +128,5 @@ fn by_driver(records: &[KeptRecord]) -> BTreeMap<u128, Vec<KeptFix>> {
             }
         }
     }
-    drivers
+    drivers.into_iter().map(|(driver, fixes)| (ids::Driver(driver).to_string(), fixes)).collect()
 }

@@ -124,7 +124,14 @@ impl Gathers {
 
     fn take(&self) -> Vec<Gather> {
         let next = |gather: &mut Gather| {
-            let fresh = Gather { turn: gather.turn + 1, ..Gather::default() };
+            // The next one will be about as large: growing step by step would copy it, and touch fresh memory, again and again.
+            let fresh = Gather {
+                turn: gather.turn + 1,
+                body: Vec::with_capacity(gather.body.len()),
+                spans: Vec::with_capacity(gather.spans.len()),
+                acks: Acks::sized_like(&gather.acks),
+                ..Gather::default()
+            };
             std::mem::replace(gather, fresh)
         };
         self.shards.iter().map(|shard| next(&mut lock(shard))).collect()

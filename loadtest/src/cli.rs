@@ -85,7 +85,10 @@ impl TransportArgs {
 struct LoadArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// How long to count, in seconds, after 2 s of warming up
+    /// How long to warm up, in seconds
+    #[arg(long, default_value_t = load::WARM_UP.as_secs_f64())]
+    warm_up: f64,
+    /// How long to count, in seconds, after that
     #[arg(long, default_value_t = 10.0)]
     duration: f64,
     /// Process id of the server, to measure its CPU and memory
@@ -145,9 +148,12 @@ enum Command {
     Idle {
         #[command(flatten)]
         server: ServerArgs,
-        /// Watchers, each with one topic
+        /// Watchers
         #[arg(long, default_value_t = 1000)]
         watchers: usize,
+        /// Topics of each; the server's fanout.topics_per_connection_max must allow so many
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
         /// Drivers that send nothing
         #[arg(long, default_value_t = 1000)]
         drivers: usize,
@@ -363,11 +369,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let report = load::fan(&options, pace.in_flight, pace.rate_max).await?;
             print(&report, json)
         }
-        Command::Idle { server, watchers, drivers, hold, pid } => {
+        Command::Idle { server, watchers, topics, drivers, hold, pid } => {
             let options = IdleOptions {
                 base_url: server.url,
                 service_token: server.token,
                 watchers,
+                topics,
                 drivers,
                 hold: seconds(hold),
                 pid,
@@ -492,6 +499,7 @@ impl LoadArgs {
             service_token: self.server.token,
             drivers,
             watchers,
+            warm_up: seconds(self.warm_up),
             duration: seconds(self.duration),
             pid: self.pid,
             threads: self.threads,

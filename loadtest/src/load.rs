@@ -53,8 +53,8 @@ use counts::{Counts, Live};
 use process::Usage;
 use worker::{Pace, Window, Worker};
 
-/// Fixes sent before counting begins, so that caches and pages are warm.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// Fixes sent before counting begins, so that caches and pages are warm, if nothing else is asked.
+pub const WARM_UP: Duration = Duration::from_secs(2);
 /// After the last fix, time for what is still on its way.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -69,7 +69,10 @@ pub struct LoadOptions {
     pub drivers: usize,
     /// Watchers of each trip, each with one connection.
     pub watchers: usize,
-    /// How long to count, after warming up. Windows of at least 8 s tell something.
+    /// How long fixes are sent before counting begins. Thousands of trips that begin in one second are news for the records: they are at it for
+    /// some seconds.
+    pub warm_up: Duration,
+    /// How long to count. Windows of at least 8 s tell something.
     pub duration: Duration,
     /// The server's process, to measure its CPU and memory.
     pub pid: Option<u32>,
@@ -153,7 +156,7 @@ async fn measure(kind: &str, options: &LoadOptions, pace: Pace) -> anyhow::Resul
     let shares = setup::share(&records, threads);
     let workers = connect(options, &shares, pace, clock, &live).await?;
 
-    let warm_ms = WARM_UP.as_millis() as i64;
+    let warm_ms = options.warm_up.as_millis() as i64;
     let from_ms = clock.now_ms() + warm_ms + 200;
     let window = Window {
         start_ms: from_ms - warm_ms,

@@ -22,6 +22,8 @@ export class WatchServer {
   /** How often one is sent, where that is not what is told; 0: never. */
   beat_every_ms = /** @type {number | undefined} */ (undefined);
   retry_after_ms = 3_000;
+  /** How long a second is for who polls and waits, where time runs faster. */
+  second_ms = 1_000;
   expires_at_ms = () => Date.now() + 3_600_000;
   checkToken = /** @type {(token: string) => boolean} */ (() => true);
 
@@ -238,12 +240,28 @@ export class WatchServer {
     const names = (url.searchParams.get('topics') ?? '').split(',');
     const cursors = (url.searchParams.get('cursor') ?? '').split(',');
     if (this.#refused(request, response, this.refusePoll, names, 'poll')) return;
+    const wait_s = Number(url.searchParams.get('wait') ?? 0);
+    if (wait_s === 0 || names.some((name, place) => cursorOf(this.#topic(name)) !== cursors[place])) return this.#answer(request, response, names, cursors);
+    // Woken by whatever is told of a topic, or when the time is over.
+    const wake = () => {
+      leave();
+      clearTimeout(over);
+      if (!response.destroyed && !response.writableEnded) this.#answer(request, response, names, cursors, 0);
+    };
+    const watcher = new Watcher('poll', wake, () => response.destroy());
+    for (const name of names) watcher.know(name);
+    const leave = this.#enter(watcher);
+    const over = setTimeout(wake, wait_s * this.second_ms);
+    response.on('close', wake);
+  }
+
+  #answer(request, response, names, cursors, retry_after_ms = this.retry_after_ms) {
     const joined = names.map((name) => cursorOf(this.#topic(name))).join(',');
     const headers = { etag: `"${joined}"`, 'content-type': 'application/json', 'cache-control': 'no-store' };
     if (request.headers['if-none-match'] === headers.etag) return void response.writeHead(304, headers).end();
     const topics = names.map((name, place) => this.#polled(name, this.#topic(name), cursors[place]));
     response.writeHead(200, headers);
-    response.end(JSON.stringify({ cursor: joined, retry_after_ms: this.retry_after_ms, topics }));
+    response.end(JSON.stringify({ cursor: joined, retry_after_ms, topics }));
   }
 
   #polled(name, topic, cursor) {

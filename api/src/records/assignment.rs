@@ -1,6 +1,6 @@
 //! Who had a trip, and from when until when: a fix that comes after the trip was given to somebody else still belongs to it.
 
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::trip::Trip;
 use crate::db::{self, Database, DatabaseError, Write};
@@ -50,22 +50,38 @@ pub async fn note(write: &mut Write, trip: &Trip) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// A driver's parts in trips that keep a track and go on, or ended not before `since_ms`.
-pub async fn of_driver_since(write: &mut Write, driver: &str, since_ms: i64) -> Result<Vec<Part>, DatabaseError> {
-    let rows = sqlx::query(
-        "SELECT trip, from_ms, until_ms FROM assignment WHERE driver = $1 AND (until_ms IS NULL OR until_ms >= $2)
-         ORDER BY trip, assignment",
-    )
-    .bind(driver)
-    .bind(since_ms)
-    .fetch_all(&mut **write)
-    .await?;
-    let part = |row: sqlx::any::AnyRow| Part {
-        trip: row.get("trip"),
-        from_ms: row.get("from_ms"),
-        until_ms: row.get("until_ms"),
-    };
-    Ok(rows.into_iter().map(part).collect())
+/// Drivers that one statement asks for.
+const STEP: usize = 256;
+
+/// The parts of drivers in trips that go on, or ended not before a moment of each (Unix milliseconds). In the order of driver, trip and part.
+pub async fn of_drivers_since(
+    write: &mut Write,
+    drivers: &[(String, i64)],
+) -> Result<Vec<(String, Part)>, DatabaseError> {
+    let mut parts = Vec::new();
+    for drivers in drivers.chunks(STEP) {
+        // In two parts, since each is then found by the index alone: a driver may have had thousands of trips.
+        let statement = format!(
+            "WITH asked (driver, since_ms) AS (VALUES {})
+             SELECT part.driver, part.trip, part.from_ms, part.until_ms, part.assignment
+             FROM asked JOIN assignment AS part ON part.driver = asked.driver AND part.until_ms >= asked.since_ms
+             UNION ALL
+             SELECT part.driver, part.trip, part.from_ms, part.until_ms, part.assignment
+             FROM asked JOIN assignment AS part ON part.driver = asked.driver AND part.until_ms IS NULL
+             ORDER BY 1, 2, 5",
+            db::rows_of(2, drivers.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (driver, since_ms) in drivers {
+            query = query.bind(driver).bind(since_ms);
+        }
+        parts.extend(query.fetch_all(&mut **write).await?.into_iter().map(with_driver));
+    }
+    Ok(parts)
+}
+
+fn with_driver(row: sqlx::any::AnyRow) -> (String, Part) {
+    (row.get("driver"), Part { trip: row.get("trip"), from_ms: row.get("from_ms"), until_ms: row.get("until_ms") })
 }
 
 /// All parts of a trip, with who had it.
@@ -75,11 +91,7 @@ pub async fn of_trip(db: &Database, trip: &str) -> Result<Vec<(String, Part)>, D
             .bind(trip)
             .fetch_all(db.read())
             .await?;
-    let part = |row: sqlx::any::AnyRow| {
-        let part = Part { trip: row.get("trip"), from_ms: row.get("from_ms"), until_ms: row.get("until_ms") };
-        (row.get("driver"), part)
-    };
-    Ok(rows.into_iter().map(part).collect())
+    Ok(rows.into_iter().map(with_driver).collect())
 }
 
 /// Notes the present part of every trip, in a database from before there were parts.

@@ -3,26 +3,17 @@
 //! A chunk is a run of points in the order they were received, packed as differences: about 12 bytes a point. Late ones stand where they
 //! came in; whoever reads puts them where they belong.
 
-use std::collections::HashSet;
+mod append;
+mod chunk;
 
 use sqlx::Row;
 use wayfare_engine::RawFix;
 use wayfare_wire::kept::KeptFix;
 
 use crate::db::{Database, DatabaseError, Write};
+use chunk::decode;
 
-/// Points of one chunk: small enough to be written again each time a few are added.
-const CHUNK_POINTS: usize = 256;
-
-/// Version of the form.
-const VERSION: u8 = 1;
-
-const LATE: u8 = 1;
-const MOCK: u8 = 2;
-const ACCURACY: u8 = 4;
-const SPEED: u8 = 8;
-const HEADING: u8 = 16;
-const ALTITUDE: u8 = 32;
+pub use append::{Addition, append};
 
 /// One place of a track, as the phone gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,78 +88,6 @@ impl Point {
     pub fn altitude_m(&self) -> Option<f64> {
         self.altitude_dm.map(|value| f64::from(value) / 10.0)
     }
-}
-
-/// Adds points to a trip's track, in the order received, without those that it has: two apps of one driver may tell of the same moment,
-/// and a phone may send again after days what it was told is kept. Returns how many were new.
-pub async fn append(write: &mut Write, trip: &str, driver: &str, points: &[Point]) -> Result<usize, DatabaseError> {
-    let mut known = known_within(write, trip, span(points)).await?;
-    let new: Vec<Point> = points.iter().filter(|point| known.insert(place_of(point))).copied().collect();
-    if !new.is_empty() {
-        append_new(write, trip, driver, &new).await?;
-    }
-    Ok(new.len())
-}
-
-/// What makes a point the same point.
-fn place_of(point: &Point) -> (i64, i32, i32) {
-    (point.at_ms, point.lat_e7, point.lon_e7)
-}
-
-/// The points that a track has within a span of time, and some beside it.
-async fn known_within(
-    write: &mut Write,
-    trip: &str,
-    (from_ms, to_ms): (i64, i64),
-) -> Result<HashSet<(i64, i32, i32)>, DatabaseError> {
-    let bodies: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT body FROM track_chunk WHERE trip = $1 AND to_ms >= $2 AND from_ms <= $3")
-            .bind(trip)
-            .bind(from_ms)
-            .bind(to_ms)
-            .fetch_all(&mut **write)
-            .await?;
-    let points = bodies.iter().filter_map(|body| decode(body)).flatten();
-    Ok(points.filter(|point| (from_ms..=to_ms).contains(&point.at_ms)).map(|point| place_of(&point)).collect())
-}
-
-async fn append_new(write: &mut Write, trip: &str, driver: &str, points: &[Point]) -> Result<(), DatabaseError> {
-    let last = sqlx::query(
-        "SELECT number, driver, points, body FROM track_chunk WHERE trip = $1 ORDER BY number DESC LIMIT 1",
-    )
-    .bind(trip)
-    .fetch_optional(&mut **write)
-    .await?;
-    let (mut number, mut open) = (0_i64, Vec::new());
-    if let Some(row) = last {
-        number = row.get("number");
-        let full = row.get::<i64, _>("points") as usize >= CHUNK_POINTS || row.get::<String, _>("driver") != driver;
-        match if full { None } else { decode(row.get("body")) } {
-            Some(points) => open = points,
-            // A damaged chunk is left as it is: it is told when it is read.
-            None => number += 1,
-        }
-    }
-    open.extend_from_slice(points);
-    for chunk in open.chunks(CHUNK_POINTS) {
-        let (from_ms, to_ms) = span(chunk);
-        sqlx::query(
-            "INSERT INTO track_chunk (trip, number, driver, from_ms, to_ms, points, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (trip, number) DO UPDATE SET
-             from_ms = excluded.from_ms, to_ms = excluded.to_ms, points = excluded.points, body = excluded.body",
-        )
-        .bind(trip)
-        .bind(number)
-        .bind(driver)
-        .bind(from_ms)
-        .bind(to_ms)
-        .bind(chunk.len() as i64)
-        .bind(encode(chunk))
-        .execute(&mut **write)
-        .await?;
-        number += 1;
-    }
-    Ok(())
 }
 
 /// A part of a track.
@@ -266,136 +185,11 @@ pub async fn forget(write: &mut Write, until_ms: i64) -> Result<bool, DatabaseEr
     Ok(done.rows_affected() == STEP)
 }
 
-fn span(points: &[Point]) -> (i64, i64) {
-    let times = || points.iter().map(|point| point.at_ms);
-    (times().min().unwrap_or(0), times().max().unwrap_or(0))
-}
-
-/// Version, then for each point: flags, differences of time and place to the point before, and what the flags announce; variable-length
-/// integers. A checksum (CRC-32) of all of it at the end.
-fn encode(points: &[Point]) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    let mut before = (0_i64, 0_i64, 0_i64);
-    for point in points {
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        out.push(
-            flag(point.late, LATE)
-                | flag(point.mock, MOCK)
-                | flag(point.accuracy_dm.is_some(), ACCURACY)
-                | flag(point.speed_cmps.is_some(), SPEED)
-                | flag(point.heading_cdeg.is_some(), HEADING)
-                | flag(point.altitude_dm.is_some(), ALTITUDE),
-        );
-        let now = (point.at_ms, i64::from(point.lat_e7), i64::from(point.lon_e7));
-        push_signed(&mut out, now.0.wrapping_sub(before.0));
-        push_signed(&mut out, now.1 - before.1);
-        push_signed(&mut out, now.2 - before.2);
-        before = now;
-        for value in [point.accuracy_dm, point.speed_cmps, point.heading_cdeg].into_iter().flatten() {
-            push(&mut out, value.into());
-        }
-        if let Some(altitude_dm) = point.altitude_dm {
-            push_signed(&mut out, altitude_dm.into());
-        }
-    }
-    let crc = crc32fast::hash(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
-    out
-}
-
-/// `None` if the bytes are not what was written.
-fn decode(bytes: &[u8]) -> Option<Vec<Point>> {
-    let (bytes, crc) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(bytes) != u32::from_le_bytes(*crc) {
-        return None;
-    }
-    let (version, mut rest) = bytes.split_first()?;
-    if *version != VERSION {
-        return None;
-    }
-    let (mut points, mut before) = (Vec::new(), (0_i64, 0_i64, 0_i64));
-    while let Some((flags, more)) = rest.split_first() {
-        rest = more;
-        before.0 = before.0.wrapping_add(take_signed(&mut rest)?);
-        before.1 = before.1.checked_add(take_signed(&mut rest)?)?;
-        before.2 = before.2.checked_add(take_signed(&mut rest)?)?;
-        let mut value = |flag: u8| -> Option<Option<u32>> {
-            if flags & flag == 0 { Some(None) } else { Some(Some(u32::try_from(take(&mut rest)?).ok()?)) }
-        };
-        let (accuracy_dm, speed_cmps, heading_cdeg) = (value(ACCURACY)?, value(SPEED)?, value(HEADING)?);
-        let altitude_dm = match flags & ALTITUDE {
-            0 => None,
-            _ => Some(i32::try_from(take_signed(&mut rest)?).ok()?),
-        };
-        points.push(Point {
-            at_ms: before.0,
-            lat_e7: i32::try_from(before.1).ok()?,
-            lon_e7: i32::try_from(before.2).ok()?,
-            accuracy_dm,
-            speed_cmps,
-            heading_cdeg,
-            altitude_dm,
-            late: flags & LATE != 0,
-            mock: flags & MOCK != 0,
-        });
-    }
-    Some(points)
-}
-
-/// Seven bits a byte, lowest first; the top bit says that more follow.
-fn push(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn push_signed(out: &mut Vec<u8>, value: i64) {
-    push(out, (value << 1 ^ value >> 63) as u64);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for place in 0..10 {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
-    take(bytes).map(|value| (value >> 1) as i64 ^ -((value & 1) as i64))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 mod tests {
     use super::*;
     use crate::db::testing::databases;
-    use proptest::prelude::*;
-
-    fn point() -> impl Strategy<Value = Point> {
-        let places = (any::<i64>(), -900_000_000..=900_000_000, -1_800_000_000..=1_800_000_000);
-        let value = || prop::option::of(any::<u32>());
-        (places, (value(), value(), value()), prop::option::of(any::<i32>()), any::<(bool, bool)>()).prop_map(
-            |((at_ms, lat_e7, lon_e7), (accuracy_dm, speed_cmps, heading_cdeg), altitude_dm, (late, mock))| Point {
-                at_ms,
-                lat_e7,
-                lon_e7,
-                accuracy_dm,
-                speed_cmps,
-                heading_cdeg,
-                altitude_dm,
-                late,
-                mock,
-            },
-        )
-    }
 
     fn at(at_ms: i64) -> Point {
         Point {
@@ -411,19 +205,52 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn decode_undoes_encode(points in prop::collection::vec(point(), 0..50)) {
-            prop_assert_eq!(decode(&encode(&points)), Some(points));
-        }
+    fn adds(trip: &str, driver: &str, points: &[Point]) -> Addition {
+        Addition { trip: trip.to_owned(), driver: driver.to_owned(), points: points.to_vec() }
+    }
 
-        #[test]
-        fn no_other_bytes_are_a_chunk(points in prop::collection::vec(point(), 1..9), place: usize, bit in 0..8_u8, noise: Vec<u8>) {
-            let mut bytes = encode(&points);
-            let place = place % bytes.len();
-            bytes[place] ^= 1 << bit;
-            prop_assert_eq!(decode(&bytes), None);
-            let _ = decode(&noise);
+    #[tokio::test]
+    async fn many_tracks_grow_at_once_as_they_grow_one_by_one() {
+        for scratch in &databases().await {
+            check_many(&scratch.db).await;
+        }
+    }
+
+    /// 600 trips (more than one statement takes), of which every third is handed from one driver to another and back; what overlaps comes twice.
+    async fn check_many(db: &Database) {
+        let name = |at_once: bool, trip: i64| format!("trp_{at_once}_{trip}");
+        for round in 0..3_i64 {
+            let mut additions = Vec::new();
+            for trip in 0..600 {
+                let points: Vec<Point> = (round * 150..round * 150 + 160 + trip % 2).map(at).collect();
+                let driver = if trip % 3 == 0 && round == 1 { "drv_2" } else { "drv_1" };
+                additions.push((trip, driver, points));
+            }
+            let mut write = db.write().await.unwrap();
+            let named = |at_once: bool| {
+                let add =
+                    |(trip, driver, points): &(i64, &str, Vec<Point>)| adds(&name(at_once, *trip), driver, points);
+                additions.iter().map(add).collect::<Vec<_>>()
+            };
+            for addition in named(false).iter().step_by(7) {
+                append(&mut write, std::slice::from_ref(addition)).await.unwrap();
+            }
+            let at_once = append(&mut write, &named(true)).await.unwrap();
+            assert_eq!(at_once, if round == 0 { 600 * 160 + 300 } else { 600 * 150 });
+            write.commit().await.unwrap();
+        }
+        for trip in (0..600).step_by(7) {
+            let chunks = async |at_once: bool| -> Vec<(i64, String, i64, i64, i64, Vec<u8>)> {
+                let rows = "SELECT number, driver, from_ms, to_ms, points, body FROM track_chunk WHERE trip = $1 ORDER BY number";
+                sqlx::query_as(rows).bind(name(at_once, trip)).fetch_all(db.read()).await.unwrap()
+            };
+            let (many, few) = (chunks(true).await, chunks(false).await);
+            assert_eq!(many, few, "trip {trip}");
+            let drivers: Vec<&str> = many.iter().map(|chunk| chunk.1.as_str()).collect();
+            let expected: &[&str] = if trip % 3 == 0 { &["drv_1", "drv_2", "drv_1"] } else { &["drv_1", "drv_1"] };
+            assert_eq!(drivers, expected, "trip {trip}");
+            let points: i64 = many.iter().map(|chunk| chunk.4).sum();
+            assert_eq!(points, 460 + trip % 2);
         }
     }
 
@@ -441,14 +268,13 @@ mod tests {
         sent.extend([at(77), Point { lat_e7: 7, ..at(77) }]);
         for piece in sent.chunks(37) {
             let mut write = db.write().await.unwrap();
-            append(&mut write, "trp_1", "drv_1", piece).await.unwrap();
-            append(&mut write, "trp_2", "drv_1", &piece[..1]).await.unwrap();
+            append(&mut write, &[adds("trp_1", "drv_1", piece), adds("trp_2", "drv_1", &piece[..1])]).await.unwrap();
             write.commit().await.unwrap();
         }
         // All of it again, as another app tells it.
         let mut write = db.write().await.unwrap();
         let again: Vec<Point> = sent.iter().rev().map(|point| Point { accuracy_dm: Some(70), ..*point }).collect();
-        assert_eq!(append(&mut write, "trp_1", "drv_1", &again).await.unwrap(), 0);
+        assert_eq!(append(&mut write, &[adds("trp_1", "drv_1", &again)]).await.unwrap(), 0);
         write.commit().await.unwrap();
         let mut expected = sent.clone();
         expected.sort();

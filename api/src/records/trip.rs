@@ -1,12 +1,15 @@
 //! A trip: one order on its way.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 use wayfare_engine::Phase;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::ErrorCode;
 
-use crate::db::{Database, DatabaseError, Write};
+use crate::db::{self, Database, DatabaseError, Write};
 use crate::input::{check_own_id, check_position, check_text, invalid};
 use crate::records::assignment;
 use crate::records::manual::Manual;
@@ -341,9 +344,34 @@ pub async fn live_of_driver(write: &mut Write, driver: &str) -> Result<Vec<Trip>
     Ok(trips)
 }
 
-/// Whether nothing is kept of a trip's track, because it was erased or there is no such trip.
-pub async fn keeps_no_track(write: &mut Write, id: &str) -> Result<bool, DatabaseError> {
-    Ok(by_id_in(write, id).await?.is_none_or(|trip| trip.track_erased_ms.is_some()))
+/// Trips that one statement asks for.
+const STEP: usize = 256;
+
+/// Of these trips those that keep a track: they are there, and theirs was not erased.
+pub async fn that_keep_track(write: &mut Write, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, DatabaseError> {
+    #[derive(Deserialize)]
+    struct Erased {
+        track_erased_ms: Option<i64>,
+    }
+    let ids: Vec<&str> = ids.iter().copied().collect();
+    let mut keep = BTreeSet::new();
+    for ids in ids.chunks(STEP) {
+        let statement = format!(
+            "WITH asked (id) AS (VALUES {}) SELECT trip.id, trip.doc FROM asked JOIN trip ON trip.id = asked.id",
+            db::rows_of(1, ids.len())
+        );
+        let mut query = sqlx::query_as(AssertSqlSafe(statement));
+        for id in ids {
+            query = query.bind(*id);
+        }
+        let docs: Vec<(String, String)> = query.fetch_all(&mut **write).await?;
+        for (id, doc) in docs {
+            if serde_json::from_str::<Erased>(&doc)?.track_erased_ms.is_none() {
+                keep.insert(id);
+            }
+        }
+    }
+    Ok(keep)
 }
 
 /// All that live, and those that ended after `ended_after_ms`.

@@ -42,6 +42,11 @@ pub struct Acks {
 }
 
 impl Acks {
+    /// None yet, with room for as many as these.
+    pub fn sized_like(other: &Self) -> Self {
+        Self { bodies: Vec::with_capacity(other.bodies.len()), items: Vec::with_capacity(other.items.len()) }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

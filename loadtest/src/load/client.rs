@@ -18,6 +18,9 @@ use super::setup::Record;
 /// A server that takes longer for a handshake is not worth measuring.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// Topics of one message: far below the least message that a server takes.
+const TOPICS_AT_ONCE: usize = 100;
+
 /// Before a handshake that was put off is tried again. One behind the other is no crowd: the time that the server gives need not be kept.
 const PUT_OFF: Duration = Duration::from_millis(100);
 
@@ -112,9 +115,11 @@ impl Server {
     pub(super) fn watch_topics(&self, topics: &[String], buffer: Option<usize>) -> anyhow::Result<Opened> {
         let (mut stream, mut early) = self.upgrade("/v1/watch", Some(WATCH_JSON_V1), &self.service_token, buffer)?;
         let topic = |topic: &String| Subscription { topic: topic.clone(), cursor: None, interval_ms: None };
-        let topics = topics.iter().map(topic).collect();
-        say(&mut stream, &serde_json::to_vec(&FromWatcher::Subscribe { topics })?)?;
-        await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
+        for topics in topics.chunks(TOPICS_AT_ONCE) {
+            let topics = topics.iter().map(topic).collect();
+            say(&mut stream, &serde_json::to_vec(&FromWatcher::Subscribe { topics })?)?;
+            await_message(&mut stream, &mut early, br#""type":"subscribed""#)?;
+        }
         release(stream, early)
     }
 

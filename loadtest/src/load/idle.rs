@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::rest::Rest;
 use wayfare_wire::codec::DriveCodec;
 
-/// Trips that the watchers share.
+/// Least trips that the watchers share.
 const TRIPS: usize = 100;
 /// Pause before memory is read, so that nothing is on its way any more.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -32,8 +32,10 @@ pub struct IdleOptions {
     pub base_url: String,
     /// Creates records and watches.
     pub service_token: String,
-    /// Watchers, each with one topic.
+    /// Watchers.
     pub watchers: usize,
+    /// Topics of each; the server's `fanout.topics_per_connection_max` must allow so many.
+    pub topics: usize,
     /// Drivers that send nothing.
     pub drivers: usize,
     /// How long to hold them; over a minute shows whether heartbeats cost memory.
@@ -49,6 +51,8 @@ pub struct IdleOptions {
 pub struct IdleReport {
     /// Watchers held.
     pub watchers: usize,
+    /// Topics of each.
+    pub topics: usize,
     /// Drivers held.
     pub drivers: usize,
     /// With all records, before any connection.
@@ -61,6 +65,8 @@ pub struct IdleReport {
     pub rss_held: u64,
     /// More memory per watcher.
     pub bytes_per_watcher: f64,
+    /// The same for each of its subscriptions, the connection's own included.
+    pub bytes_per_subscription: f64,
     /// More memory per driver.
     pub bytes_per_driver: f64,
     /// CPU time of the server while they were held, in cores.
@@ -77,7 +83,7 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
     process::check_open_files(options.watchers + options.drivers)?;
     let rest = Rest::new(&options.base_url, &options.service_token);
     let server = Server::new(&options.base_url, &options.service_token, Speaks::Wayfare)?;
-    let trips = (0..TRIPS.min(options.watchers)).map(|number| {
+    let trips = (0..TRIPS.min(options.watchers).max(options.topics)).map(|number| {
         let rest = rest.clone();
         async move { rest.create_trip(&setup::trip(number, None)).await }
     });
@@ -92,10 +98,12 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
         Usage::of(options.pid)
     };
     let before = settled().await?;
-    let (door, topics) = (server.clone(), trips.clone());
+    let door = server.clone();
+    let topics: Vec<String> = trips.iter().map(|trip| format!("trip:{}:ops", trip.id)).collect();
+    let each = options.topics;
     let watch = move |number: usize| {
-        let topic = format!("trip:{}:ops", topics[number % topics.len()].id);
-        door.watch_wayfare(&topic)
+        let own: Vec<String> = topics.iter().cycle().skip(number % topics.len()).take(each).cloned().collect();
+        door.watch_topics(&own, None)
     };
     let worker = open(worker, "watchers", options.watchers, options.progress, watch).await?;
     let with_watchers = settled().await?;
@@ -120,12 +128,14 @@ pub async fn idle(options: &IdleOptions) -> anyhow::Result<IdleReport> {
         |from: Usage, to: Usage, count: usize| (to.rss_bytes as f64 - from.rss_bytes as f64) / count.max(1) as f64;
     Ok(IdleReport {
         watchers: options.watchers,
+        topics: options.topics,
         drivers: options.drivers,
         rss_before: before.rss_bytes,
         rss_watchers: with_watchers.rss_bytes,
         rss_all: with_all.rss_bytes,
         rss_held: held.rss_bytes,
         bytes_per_watcher: more(before, with_watchers, options.watchers),
+        bytes_per_subscription: more(before, with_watchers, options.watchers * options.topics),
         bytes_per_driver: more(with_watchers, with_all, options.drivers),
         cores_held: held.cpu_us.saturating_sub(with_all.cpu_us) as f64 / 1000.0 / hold_ms.max(1) as f64,
         connections_closed: counts.closed,
@@ -162,12 +172,22 @@ impl fmt::Display for IdleReport {
             mib(self.rss_watchers),
             self.bytes_per_watcher
         )?;
-        writeln!(
-            out,
-            "and drivers      {:>10.1} MiB   {drivers} drivers, {:.0} bytes each",
-            mib(self.rss_all),
-            self.bytes_per_driver
-        )?;
+        if self.topics > 1 {
+            let (topics, bytes) = (self.topics, self.bytes_per_subscription);
+            writeln!(
+                out,
+                "  subscriptions  {:>10}       {topics} topics each, {bytes:.0} bytes per subscription",
+                watchers * topics
+            )?;
+        }
+        if drivers > 0 {
+            writeln!(
+                out,
+                "and drivers      {:>10.1} MiB   {drivers} drivers, {:.0} bytes each",
+                mib(self.rss_all),
+                self.bytes_per_driver
+            )?;
+        }
         write!(
             out,
             "after holding    {:>10.1} MiB   {:.3} cores, {} connections closed by the server",

@@ -18,6 +18,7 @@ let codecs: Codec[] | undefined;
 beforeEach(async () => {
   server = new WatchServer();
   server.beat_every_ms = 20_000 / FAST;
+  server.second_ms = 1_000 / FAST;
   server.createState(TRIP, { phase: 'to_pickup', stops_left: 2, position: null }, 7);
   url = await server.listen();
   open = [];
@@ -421,6 +422,28 @@ describe.each<Codec>(['proto', 'json'])('speaking %s', (codec) => {
     expect(answers.slice(0, 3)).toEqual([200, 304, 304]);
     server.publish(TRIP, { stops_left: 1 });
     await until('news', stops(seen, 1));
+  });
+
+  it('waits for news by polling, and breaks the wait off for another topic', async () => {
+    server.createState('trip:other', { stops_left: 4 }, 7);
+    const wayfare = connect({ transports: ['polling'] });
+    const seen = watch(wayfare);
+    const waits = () => server.log.filter(({ url }) => url?.includes('wait='));
+    await until('a wait', () => waits().length === 1 && server.watching.includes('poll'));
+    expect(server.log.find(({ url }) => url)?.url, 'the first is answered at once').not.toContain('wait=');
+    server.publish(TRIP, { stops_left: 1 });
+    await until('news', stops(seen, 1));
+    await until('another wait', () => waits().length >= 2 && server.watching.includes('poll'));
+    const other = watch(wayfare, 'trip:other');
+    await until('the other', stops(other, 4));
+    await until('a wait for both', () => waits().some(({ url }) => url!.includes('other')) && server.watching.includes('poll'));
+    server.publish('trip:other', { stops_left: 3 });
+    server.end(TRIP, { phase: 'delivered' });
+    await until('both', () => stops(other, 3)() && seen.ends.length === 1);
+    expect(wayfare.status.connection).toBe('polling');
+    expect([...seen.statuses, ...other.statuses].some(({ connection }) => connection === 'reconnecting')).toBe(false);
+    expect(seen.counters).toMatchObject(faultless);
+    expect(other.counters).toMatchObject(faultless);
   });
 
   describe('a log', () => {

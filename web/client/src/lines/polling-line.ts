@@ -8,8 +8,13 @@ const DEFAULT_INTERVAL_MS = 3_000;
 /** Whatever the server says, a page shall neither hammer it nor fall asleep. */
 const SHORTEST_INTERVAL_MS = 250;
 const LONGEST_INTERVAL_MS = 60_000;
+/** How long the server may keep an answer back until there is news: below what proxies bear. */
+const WAIT_S = 20;
 
-/** Asks again and again, at the pace the server tells. Works through anything that lets a plain request through. */
+/**
+ * Asks again and again. Works through anything that lets a plain request through. Once carried, the server keeps an answer back until there is
+ * news; topics that do not fit into one request are asked for at the pace the server tells.
+ */
 export class PollingLine implements Line {
   readonly transport = 'polling';
   readonly #context: LineContext;
@@ -21,6 +26,8 @@ export class PollingLine implements Line {
   readonly #etags = new Map<string, string>();
   #interval_ms = DEFAULT_INTERVAL_MS;
   #abort: AbortController | undefined;
+  /** The server keeps the answer back. */
+  #waiting = false;
   #opened = false;
   #over = false;
 
@@ -58,38 +65,52 @@ export class PollingLine implements Line {
   }
 
   #soon(delay_ms: number): void {
+    // Who waits cannot know that something else is wanted now.
+    if (this.#waiting) this.#abort?.abort();
     // A round under way plans the next one itself.
-    if (!this.#over && !this.#abort) this.#timer.arm(delay_ms, () => void this.#round());
+    else if (!this.#over && !this.#abort) this.#timer.arm(delay_ms, () => void this.#round());
+  }
+
+  /** Whether one request can wait for all: an answer waits for what is beyond a cursor. */
+  #canWait(): boolean {
+    const topics = [...this.#topics];
+    return this.#opened && topics.length <= TOPICS_PER_REQUEST && topics.every((topic) => this.#context.cursorOf(topic) !== undefined);
   }
 
   async #round(): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
+    this.#waiting = this.#canWait();
+    const wait_s = this.#waiting ? WAIT_S : 0;
     const asked = [...this.#topics];
     let more = false;
     try {
       for (let at = 0; at < asked.length; at += TOPICS_PER_REQUEST) {
-        this.#deadline.arm(OPEN_WITHIN_MS, () => this.#down(lost('timeout', 'the poll was not answered in time')));
-        more = (await this.#poll(asked.slice(at, at + TOPICS_PER_REQUEST), abort)) || more;
+        this.#deadline.arm(OPEN_WITHIN_MS + wait_s * 1000, () => this.#down(lost('timeout', 'the poll was not answered in time')));
+        more = (await this.#poll(asked.slice(at, at + TOPICS_PER_REQUEST), wait_s, abort)) || more;
         if (this.#over) return;
       }
     } catch (cause) {
-      return this.#down(lost('network', String(cause)));
+      // We have broken it off ourselves, for something new.
+      if (!this.#waiting || !abort.signal.aborted) return this.#down(lost('network', String(cause)));
+      more = true;
     }
     this.#deadline.disarm();
     this.#abort = undefined;
+    this.#waiting = false;
     if (this.#topics.size === 0) return this.#down({ kind: 'finished' });
     const late = [...this.#topics].some((topic) => !asked.includes(topic));
-    this.#soon(more || late ? 0 : this.#interval_ms);
+    this.#soon(more || late ? 0 : this.#canWait() ? SHORTEST_INTERVAL_MS : this.#interval_ms);
   }
 
-  async #poll(topics: string[], abort: AbortController): Promise<boolean> {
+  async #poll(topics: string[], wait_s: number, abort: AbortController): Promise<boolean> {
     const token = await this.#context.tokens.get();
     if (this.#over) return false;
     const key = topics.join(',');
     // An ETag is only good for the cursors it was made of: after a fault everything is wanted again.
     const etag = topics.every((topic) => this.#context.cursorOf(topic) !== undefined) ? this.#etags.get(key) : undefined;
-    const response = await this.#context.fetch(watchUrl(this.#context, '/v1/watch/poll', topics), {
+    const wait = wait_s > 0 ? `&wait=${wait_s}` : '';
+    const response = await this.#context.fetch(watchUrl(this.#context, '/v1/watch/poll', topics) + wait, {
       headers: { Authorization: `Bearer ${token}`, ...(etag !== undefined && { 'If-None-Match': etag }) },
       cache: 'no-store',
       signal: abort.signal,
