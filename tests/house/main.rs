@@ -52,6 +52,7 @@ mod pictures;
 mod pictures_away;
 mod pictures_faults;
 mod pictures_figures;
+mod pictures_files;
 mod pictures_trial;
 mod porto;
 mod postgres;

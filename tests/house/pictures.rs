@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::harness::{House, SOON, until};
 use crate::picture::{Tus, jpeg, photo, told};
-use crate::raw::Raw;
 use crate::watch::{EventSource, Poller, Watcher};
 
 /// How far along a state is.
@@ -375,58 +374,6 @@ async fn an_upload_that_nobody_completes_expires_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn files_that_nothing_names_are_swept_and_no_others() {
-    let house = House::start_with(&[("MEDIA_SWEEP_HOURS", "0.0003")]).await;
-    let store = house.store("Tasca").await;
-    let token = house.token("store", &store).await;
-    let done = Tus::send(&house, &token, &jpeg(700, 500, 3), &[("item", "a")]).await;
-    let record = done.ended().await;
-    let refused = Tus::send(&house, &token, b"no picture at all", &[]).await;
-    assert_eq!(refused.ended().await["state"], "failed");
-    let begun = Tus::begin(&house, &token, 1_000, &[]).await;
-    assert_eq!(begun.patch(0, &[7; 500]).await.status, 204);
-    let top = house.data().join("files/stores").join(&store);
-    let files = || {
-        let mut files = Vec::new();
-        for kind in top.read_dir().unwrap().map(|kind| kind.unwrap().path()) {
-            for entry in kind.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
-                if entry.is_dir() {
-                    files.extend(entry.read_dir().unwrap().map(|file| file.unwrap().path()));
-                } else {
-                    files.push(entry);
-                }
-            }
-        }
-        files.sort();
-        files
-    };
-    // Four files and the original, the original that was refused, the piece.
-    let named = files();
-    assert_eq!(named.len(), 7, "{named:?}");
-    let picture = record["picture"]["src"].as_str().unwrap().split('/').nth(4).unwrap().to_owned();
-    let strays = [
-        // A piece that came too late; one of an upload that nobody knows.
-        format!("uploads/{}/00000000-0000000000000007", done.id),
-        format!("uploads/{}x/00000000-0000000000000007", done.id),
-        format!("originals/{}", "0".repeat(64)),
-        // Of a worker that woke up late, with another version of an encoder; of a picture that is forgotten.
-        format!("pictures/{picture}/320x256-0123456789abcdef.jpg"),
-        format!("pictures/{}/320x256-0123456789abcdef.jpg", "0".repeat(32)),
-    ];
-    for stray in &strays {
-        std::fs::create_dir_all(top.join(stray).parent().unwrap()).unwrap();
-        std::fs::write(top.join(stray), b"stray").unwrap();
-    }
-    let gone = async || strays.iter().all(|stray| !top.join(stray).exists()).then_some(());
-    until(SOON, "what nothing names goes", gone).await;
-    // Some more sweeps.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(files(), named);
-    assert_eq!(house.metric("wayfare_uploads_strays_total", "").await, strays.len() as f64);
-    house.assert_clean_log();
-}
-
-#[tokio::test]
 async fn a_menu_lists_its_items_with_their_pictures() {
     let house = House::start().await;
     let (store, other) = (house.store("Tasca").await, house.store("Cantina").await);
@@ -458,50 +405,5 @@ async fn a_menu_lists_its_items_with_their_pictures() {
     assert_eq!(house.call("GET", &menu, Some(&foreign), None).await.status, 404);
     let none = house.call("GET", &format!("/v1/stores/{other}/menu"), Some(&foreign), None).await;
     assert_eq!(none.json(), json!({ "items": [] }));
-    house.assert_clean_log();
-}
-
-#[tokio::test]
-async fn a_backup_has_the_pictures() {
-    let house = House::start().await;
-    let store = house.store("Tasca").await;
-    let token = house.token("store", &store).await;
-    let record = Tus::send(&house, &token, &jpeg(700, 500, 3), &[("item", "a")]).await.ended().await;
-    let into = house.data().parent().unwrap().join("copy");
-    house.command(&["backup", into.to_str().unwrap()]).await;
-    for source in record["picture"]["sources"].as_array().unwrap() {
-        for file in source["files"].as_array().unwrap() {
-            let mut parts = file["url"].as_str().unwrap().strip_prefix("/v1/images/").unwrap().split('/');
-            let (store, picture, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-            let copy = std::fs::metadata(into.join(format!("files/stores/{store}/pictures/{picture}/{name}"))).unwrap();
-            assert_eq!(json!(copy.len()), file["bytes"]);
-        }
-    }
-    house.assert_clean_log();
-}
-
-#[tokio::test]
-async fn originals_are_nobodys() {
-    let house = House::start().await;
-    let store = house.store("Tasca").await;
-    let token = house.token("store", &store).await;
-    Tus::send(&house, &token, &jpeg(300, 200, 3), &[]).await.ended().await;
-    let original = house.data().join(format!("files/stores/{store}/originals")).read_dir().unwrap().next().unwrap();
-    let name = original.unwrap().file_name().into_string().unwrap();
-    for path in [
-        format!("/v1/images/{store}/../originals/{name}"),
-        format!("/v1/images/{store}/%2e%2e/{name}"),
-        format!("/v1/images/{store}/..%2foriginals/{name}"),
-        format!("/v1/images/{store}/originals/{name}"),
-        format!("/v1/images/{store}/originals/{name}.jpg"),
-        format!("/v1/images/{store}/x%00/{name}.jpg"),
-        "/v1/images/..%2f..%2frecords.sqlite/x/y.jpg".to_owned(),
-    ] {
-        // As it stands: a client would tidy it.
-        let mut line = Raw::connect(&house).await;
-        line.send(format!("GET {path} HTTP/1.1\r\nHost: house\r\n\r\n").as_bytes()).await;
-        let answer = line.head().await;
-        assert!(answer.starts_with("HTTP/1.1 404") || answer.starts_with("HTTP/1.1 400"), "{path}: {answer:.100}");
-    }
     house.assert_clean_log();
 }

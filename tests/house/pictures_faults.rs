@@ -1,42 +1,10 @@
-//! What may happen to whoever makes pictures: killed, frozen, poisoned, without a store. Every picture that was accepted comes to one end, and the menu gets it once.
-
-use std::time::Duration;
+//! What may happen to whoever makes pictures: frozen, poisoned, fallen with the house. Every picture that was accepted comes to one end, and the menu gets it once.
 
 use serde_json::json;
 
-use crate::harness::{House, SOON, fault_rounds, until};
+use crate::harness::{House, SOON, until};
 use crate::kitchen::{Kitchen, signal};
 use crate::picture::{Tus, jpeg, progressive, told};
-
-#[tokio::test]
-async fn workers_that_are_killed_lose_no_picture() {
-    let mut kitchen = Kitchen::open(2, &[]).await;
-    for round in 0..fault_rounds(2) as u64 {
-        let uploads: Vec<Tus> = {
-            let mut uploads = Vec::new();
-            for seed in 0..5 {
-                uploads.push(kitchen.send(round * 10 + seed).await);
-            }
-            uploads
-        };
-        let ids: Vec<String> = uploads.into_iter().map(|upload| upload.id).collect();
-        // In the middle of the work, one after the other.
-        for worker in 0..2 {
-            tokio::time::sleep(Duration::from_millis(60 + 70 * worker as u64)).await;
-            kitchen.workers[worker].kill9();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            kitchen.workers[worker].restart().await;
-        }
-        for id in ids {
-            let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id };
-            let record = upload.ended().await;
-            assert_eq!(record["state"], "done", "{record}");
-        }
-    }
-    told(&kitchen.fanout, &kitchen.store, fault_rounds(2) * 5).await;
-    kitchen.api.assert_clean_log();
-    kitchen.workers.iter().for_each(House::assert_clean_log);
-}
 
 #[tokio::test]
 async fn a_worker_that_freezes_past_its_lease_changes_nothing_when_it_wakes() {

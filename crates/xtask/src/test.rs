@@ -7,8 +7,8 @@ use crate::run::{Outcome, root, run, run_with, works};
 use crate::tools;
 
 /// Tests of the house that are about its records: they run on SQLite with all others, and then on PostgreSQL.
-const ABOUT_RECORDS: [&str; 9] =
-    ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "pictures", "rights", "tracks"];
+const ABOUT_RECORDS: [&str; 10] =
+    ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "pictures", "pictures_files", "rights", "tracks"];
 
 /// Runs all checks.
 pub fn test() -> Outcome {
