@@ -68,6 +68,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    huge_pages(matches!(arguments.command, Some(Command::MediaChild(_))));
     if let Some(Command::MediaChild(options)) = &arguments.command {
         return commands::media_child::run(options);
     }
@@ -78,6 +79,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether the kernel may back memory by pages of 2 MiB. A picture's pixels gain by it. A house does not: its memory is many small pieces, and it
+/// grew by a third (25 of 65 MiB, 2 KiB of each driver), while a delivery cost the same.
+fn huge_pages(allowed: bool) {
+    // A kernel without the switch has nothing to switch off.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(!allowed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = allowed;
 }
 
 /// An error with its causes on one line; a cause that was said already is not said again.
