@@ -24,13 +24,27 @@ use crate::fixlog::{
 };
 
 const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, crc BIGINT NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS record_age ON record (at_ms);
+CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, at_ms BIGINT NOT NULL, crc BIGINT NOT NULL, body BLOB NOT NULL);
+DROP INDEX IF EXISTS record_age;
 CREATE TABLE IF NOT EXISTS checkpoint (driver BLOB PRIMARY KEY, number BIGINT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS about (generation BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS about (generation BIGINT NOT NULL, newest BIGINT NOT NULL DEFAULT 0);
 ";
 
 const AGE: &str = "ALTER TABLE checkpoint ADD COLUMN at_ms BIGINT NOT NULL DEFAULT 0";
+const NEWEST: &str = "ALTER TABLE about ADD COLUMN newest BIGINT NOT NULL DEFAULT 0";
+
+/// A number is never given twice, also when the records of the newest ones are gone. No counter and no index beside the table: a flush is one page
+/// of the write-ahead log, where it was three.
+const INSERT: &str = "
+INSERT INTO record (number, at_ms, crc, body)
+VALUES (1 + MAX((SELECT COALESCE(MAX(number), 0) FROM record), (SELECT newest FROM about)), $1, $2, $3)";
+
+/// Before any record is deleted.
+const NOTE_NEWEST: &str =
+    "UPDATE about SET newest = (SELECT MAX(number) FROM record) WHERE newest < (SELECT MAX(number) FROM record)";
+
+/// From before the clock was set back, if it is further ahead than this: nobody can say how old it is, and it must not keep what lies behind it.
+const FUTURE_MS: i64 = 60_000;
 
 /// Checkpoints are kept for this long after the last: a fix that comes later than a week is refused anyway, so there is nothing to recognise.
 const CHECKPOINTS_KEEP_MS: i64 = 8 * 86_400_000;
@@ -106,6 +120,12 @@ impl FixFile {
             let write = sqlx::query("UPDATE checkpoint SET at_ms = $1").bind(crate::now_ms());
             write.execute(&pools.write).await.map_err(failed)?;
         }
+        if sqlite::add_column(&pools, NEWEST, "about", "newest").await.map_err(failed)? {
+            // The file counted by itself before.
+            let counted =
+                "UPDATE about SET newest = COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'record'), 0)";
+            sqlx::query(counted).execute(&pools.write).await.map_err(failed)?;
+        }
         sqlx::query("INSERT INTO about (generation) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM about)")
             .bind(crate::now_ms())
             .execute(&pools.write)
@@ -141,10 +161,7 @@ impl FixFile {
             .collect();
         let body = encode(&flush.entries, &refused);
         let size = body.len() as u64;
-        let insert = sqlx::query("INSERT INTO record (at_ms, crc, body) VALUES ($1, $2, $3)")
-            .bind(flush.at_ms)
-            .bind(i64::from(crc32fast::hash(&body)))
-            .bind(body);
+        let insert = sqlx::query(INSERT).bind(flush.at_ms).bind(i64::from(crc32fast::hash(&body))).bind(body);
         let kept: Vec<&Checkpoint> = flush.checkpoints.iter().filter(|kept| !stale(kept.driver, kept.lease)).collect();
         // Each statement is a hop to the database's thread and back; most flushes have no checkpoint and are one.
         let number = if kept.is_empty() {
@@ -244,14 +261,20 @@ impl FixFile {
             .await?;
         let droppable = i64::try_from(self.droppable.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         loop {
+            let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(NOTE_NEWEST).execute(&mut *write).await?;
             let dropped: Vec<i64> = sqlx::query_scalar(
-                "DELETE FROM record WHERE number IN (SELECT number FROM record WHERE at_ms < $1 AND number <= $2 ORDER BY at_ms LIMIT 64)
+                "DELETE FROM record WHERE number IN (
+                   SELECT number FROM (SELECT number, at_ms FROM record ORDER BY number LIMIT 64)
+                   WHERE (at_ms < $1 OR at_ms > $2) AND number <= $3)
                  RETURNING LENGTH(body)",
             )
             .bind(oldest_ms)
+            .bind(crate::now_ms() + FUTURE_MS)
             .bind(droppable)
-            .fetch_all(&self.pools.write)
+            .fetch_all(&mut *write)
             .await?;
+            write.commit().await?;
             if dropped.is_empty() {
                 return Ok(());
             }
@@ -272,6 +295,7 @@ impl FixFile {
             let Some(last) = page.records.last() else { break };
             after = last.number;
             let mut write = self.pools.write.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(NOTE_NEWEST).execute(&mut *write).await?;
             let mut shrunk = 0;
             for record in page.records {
                 let number = record.number as i64;
@@ -486,6 +510,53 @@ mod tests {
         file.trim().await;
         assert_eq!(numbers(&file).await, [1, 2, 3], "another log was meant");
         file.folded(Folded { generation: file.generation(), number: 2 });
+        file.trim().await;
+        assert_eq!(numbers(&file).await, [3]);
+    }
+
+    #[tokio::test]
+    async fn a_number_is_never_given_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fixes.sqlite");
+        let file = open(&path).await;
+        assert_eq!([append(&file, 1, b"old").await, append(&file, 1, b"old").await], [1, 2]);
+        file.folded(Folded { generation: file.generation(), number: 2 });
+        file.trim().await;
+        assert!(numbers(&file).await.is_empty());
+        file.close().await;
+        let file = open(&path).await;
+        assert_eq!(append(&file, 1, b"new").await, 3);
+        sqlx::query("UPDATE record SET body = x'00'").execute(&file.pools.write).await.unwrap();
+        file.erase(1, false, |_| Fate::Stays).await.unwrap();
+        assert!(numbers(&file).await.is_empty(), "what is damaged goes when something is erased");
+        assert_eq!(append(&file, 1, b"new").await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_counted_by_itself_goes_on_counting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fixes.sqlite");
+        let before = "
+            CREATE TABLE record (number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, crc BIGINT NOT NULL, body BLOB NOT NULL);
+            CREATE INDEX record_age ON record (at_ms);
+            CREATE TABLE about (generation BIGINT NOT NULL);
+            INSERT INTO about VALUES (7);
+            INSERT INTO record VALUES (41, 1, 0, x'');
+            DELETE FROM record;";
+        sqlite::open(&path, before, true).await.unwrap().close().await;
+        let file = open(&path).await;
+        assert_eq!((file.generation(), append(&file, 1, b"new").await), (7, 42));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_keeps_nothing_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = open(&folder.path().join("fixes.sqlite")).await;
+        let now_ms = crate::now_ms();
+        append(&file, now_ms + 365 * 86_400_000, b"ahead").await;
+        append(&file, 1, b"old").await;
+        append(&file, now_ms + 30_000, b"now").await;
+        file.folded(Folded { generation: file.generation(), number: 3 });
         file.trim().await;
         assert_eq!(numbers(&file).await, [3]);
     }
