@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead as _, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -68,16 +69,9 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Plain(half) => half.try_write(bytes),
-            Self::Tls(secure) => secure.try_write(&[io::IoSlice::new(bytes)]),
-        }
-    }
-
-    fn try_write_vectored(&self, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Plain(half) => half.try_write_vectored(buffers),
+            Self::Plain(half) => send(half, buffers),
             Self::Tls(secure) => secure.try_write(buffers),
         }
     }
@@ -95,6 +89,20 @@ impl WriteHalf {
             Self::Plain(_) => Ok((0, true)),
             Self::Tls(secure) => secure.flush(),
         }
+    }
+}
+
+/// Asks the kernel at once. What the runtime has noted of a socket lies in memory of its own, cold for each of thousands of sockets in a turn.
+fn send(half: &OwnedWriteHalf, buffers: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let socket = SockRef::from(half.as_ref());
+    let sent = match buffers {
+        [one] => socket.send(one),
+        several => socket.send_vectored(several),
+    };
+    match sent {
+        // Once more by way of the runtime, which then waits for the socket.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => half.try_write_vectored(buffers),
+        other => other,
     }
 }
 
@@ -200,11 +208,7 @@ impl Link {
     pub fn try_write(&mut self, buffers: &[io::IoSlice<'_>], now_s: u32) -> io::Result<usize> {
         debug_assert!(!self.is_blocked(), "what waits goes first");
         self.sent_s = now_s;
-        let written = match buffers {
-            [one] => self.stream.try_write(one),
-            several => self.stream.try_write_vectored(several),
-        };
-        match written {
+        match self.stream.try_write(buffers) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             other => {
                 self.note_behind(now_s);
@@ -239,7 +243,7 @@ impl Link {
         self.sent_s = now_s;
         let mut taken = 0;
         if self.unsent.is_empty() {
-            match self.stream.try_write(frames) {
+            match self.stream.try_write(&[io::IoSlice::new(frames)]) {
                 Ok(count) if count == frames.len() => return self.note_behind(now_s),
                 Ok(count) => taken = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -267,7 +271,7 @@ impl Link {
             }
             Err(_) => return false,
         }
-        match self.stream.try_write(&self.unsent) {
+        match self.stream.try_write(&[io::IoSlice::new(&self.unsent)]) {
             Ok(count) => {
                 self.unsent.drain(..count);
                 if self.unsent.is_empty() {
