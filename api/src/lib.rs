@@ -102,6 +102,8 @@ pub(crate) struct House {
     pub files: Option<Blobs>,
     /// Whole files in memory at once.
     pub assembling: tokio::sync::Semaphore,
+    /// Requests that bring bytes of uploads.
+    pub receiving: uploads::turns::Turns,
     /// Something is to be erased.
     pub erasures: tokio::sync::Notify,
     /// Tries at what is not there, per bearer.
@@ -160,6 +162,7 @@ impl Api {
             lead,
             files,
             assembling,
+            receiving: uploads::turns::Turns::default(),
             erasures,
             misses,
         };
@@ -184,7 +187,9 @@ impl Api {
         let asking = reports::expire(&self.house, stop.clone());
         let again = relay::rebuild_after_losses(&self.house, stop.clone());
         let telling = relay::run(&self.house, stop.clone());
-        let uploading = Box::pin(uploads::ends::run(&self.house, stop.clone()));
+        let (ending, sweeping) =
+            (uploads::ends::run(&self.house, stop.clone()), uploads::sweep::run(&self.house, stop.clone()));
+        let uploading = Box::pin(async { tokio::join!(ending, sweeping) });
         let folding = follow::run::<fold::Phases>(&self.house, stop);
         let (telling, folding) =
             (async { tokio::join!(leading, telling, again) }, async { tokio::join!(folding, hearing, aside) });

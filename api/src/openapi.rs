@@ -25,7 +25,7 @@ use crate::routes::{
         erasures::driver, erasures::trip, erasures::export, erasures::list, erasures::read, audit::list,
         tokens::create, tokens::revoke, tokens::ticket, keys::list, keys::create, keys::withdraw,
         uploads::create, uploads::read, uploads::offset, uploads::append, uploads::terminate,
-        menu::read, menu::replace, images::dead, images::forget, images::retry, images::file,
+        menu::list, menu::read, menu::replace, images::dead, images::forget, images::retry, images::file,
         pages::streets, pages::web_config, pages::openapi, pages::jwks,
     ),
     tags(

@@ -68,6 +68,7 @@ pub const TABLE: &[(&str, &str, &[Role])] = &[
     ("HEAD", "/v1/uploads/{id}", STORE_MANAGE),
     ("PATCH", "/v1/uploads/{id}", STORE_MANAGE),
     ("DELETE", "/v1/uploads/{id}", STORE_MANAGE),
+    ("GET", "/v1/stores/{id}/menu", &[Customer, Store, Support, Admin, Service]),
     ("GET", "/v1/stores/{id}/menu/{item}/images", &[Customer, Store, Support, Admin, Service]),
     ("PUT", "/v1/stores/{id}/menu/{item}/images", STORE_MANAGE),
     ("GET", "/v1/pictures/dead", READ),

@@ -24,6 +24,7 @@ pub mod uploads;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use wayfare_net::reply::Refusal;
@@ -70,11 +71,12 @@ pub fn routes(house: Arc<House>) -> Router {
         .route("/v1/keys", post(keys::create).get(keys::list))
         .route("/v1/keys/{id}", delete(keys::withdraw))
         .route("/v1/tickets", post(tokens::ticket))
-        .route("/v1/uploads", post(uploads::create))
+        .route("/v1/uploads", post(uploads::create).layer(DefaultBodyLimit::max(upload_form::BODY_BYTES_MAX)))
         .route(
             "/v1/uploads/{id}",
             get(uploads::read).head(uploads::offset).patch(uploads::append).delete(uploads::terminate),
         )
+        .route("/v1/stores/{id}/menu", get(menu::list))
         .route("/v1/stores/{id}/menu/{item}/images", get(menu::read).put(menu::replace))
         .route("/v1/pictures/dead", get(images::dead))
         .route("/v1/pictures/dead/{job}", delete(images::forget))

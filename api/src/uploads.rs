@@ -2,14 +2,19 @@
 //!
 //! Bytes come in pieces ([`receive`]): each is durable before it counts, nobody holds a lock meanwhile, and who brings the next piece says where it begins. When all are there
 //! they become one file ([`finish`]), named by its hash, and a job for the workers. The queue tells how it ended until the records have it ([`ends`]).
-//! What can be lost on the way (a process between two steps, the queue's server) is found again by the records, which know every upload that has not ended.
+//! What can be lost on the way (a process between two steps, the queue's server) is found again by the records, which know every upload that has not ended; what is left
+//! behind on the way is swept ([`sweep`]).
 
 pub mod ends;
 pub mod finish;
 pub mod receive;
+pub mod sweep;
 pub mod tell;
+pub mod turns;
 
-use wayfare_blobs::{Blobs, InvalidKey, Key};
+use std::time::Duration;
+
+use wayfare_blobs::{BlobError, Blobs, InvalidKey, Key};
 use wayfare_net::reply::Refusal;
 use wayfare_wire::ids::{Store, Upload};
 use wayfare_wire::{ErrorBody, ErrorCode};
@@ -31,6 +36,17 @@ pub struct UploadLimits {
     pub expire_ms: i64,
     /// A picture that no menu shows is kept for this long, milliseconds.
     pub unused_keep_ms: i64,
+    /// Between two sweeps of files that nothing names, milliseconds.
+    pub sweep_ms: i64,
+}
+
+/// A store of files that does not answer within this may not hold up the records any longer.
+const BRIEFLY: Duration = Duration::from_secs(3);
+
+/// What is asked of the store of files while the records are locked: everybody waits meanwhile.
+async fn briefly<T>(asked: impl Future<Output = Result<T, BlobError>>) -> Result<T, BlobError> {
+    let late = || BlobError::Folder(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"));
+    tokio::time::timeout(BRIEFLY, asked).await.map_err(|_| late())?
 }
 
 /// A piece of an upload.
@@ -64,7 +80,7 @@ pub fn files(house: &House) -> Result<&Blobs, Refusal> {
 }
 
 /// The store of files is away.
-pub fn away(error: &wayfare_blobs::BlobError) -> Refusal {
+pub fn away(error: &BlobError) -> Refusal {
     tracing::warn!(%error, "a file could not be reached; whoever asked is told to try again");
     ErrorBody::new(ErrorCode::NotReady, "the store of files cannot be reached just now").after_ms(2000).into()
 }

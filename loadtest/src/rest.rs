@@ -138,6 +138,15 @@ impl Rest {
         Ok(created.id)
     }
 
+    /// The newest store, if there is one.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn newest_store(&self) -> Result<Option<String>, RestError> {
+        let stores: Value = self.ask(Method::GET, "/v1/stores?limit=1", &()).await?;
+        Ok(stores["items"][0]["id"].as_str().map(str::to_owned))
+    }
+
     /// Creates a driver who is on duty, since `available_since_ms` if given, and gives the id.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ fn options(fake: &Fake, drivers: usize, watchers: usize) -> LoadOptions {
         service_token: "service".into(),
         drivers,
         watchers,
-        warm_up: Duration::from_secs(2),
+        warm_up: Duration::ZERO,
         duration: Duration::from_secs(1),
         pid: Some(std::process::id()),
         threads: 2,

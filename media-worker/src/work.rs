@@ -152,14 +152,14 @@ impl Teller {
         match step {
             Step::Decoding { variants } => {
                 self.at = rank(UploadState::Decoding, 0);
-                state(&mut fields, UploadState::Decoding);
+                reached(&mut fields, UploadState::Decoding);
                 fields.set_null(field::AHEAD).set_json(field::MADE, "0");
-                fields.set_json(field::VARIANTS, &variants.to_string()).set_null(field::WAITING);
+                fields.set_json(field::VARIANTS, &variants.to_string());
             }
             Step::Made { .. } => {
                 self.made += 1;
                 self.at = rank(UploadState::Encoding, self.made);
-                state(&mut fields, UploadState::Encoding);
+                reached(&mut fields, UploadState::Encoding);
                 fields.set_json(field::MADE, &self.made.to_string());
             }
         }
@@ -169,7 +169,7 @@ impl Teller {
     fn stores(&mut self) {
         self.at = rank(UploadState::Storing, 0);
         let mut fields = Fields::new();
-        state(&mut fields, UploadState::Storing);
+        reached(&mut fields, UploadState::Storing);
         self.tell(&fields);
     }
 
@@ -186,6 +186,8 @@ impl Teller {
     }
 }
 
-fn state(fields: &mut Fields, state: UploadState) {
+/// It is there now, and waits for nothing: also when another worker was stopped by something in the same state.
+fn reached(fields: &mut Fields, state: UploadState) {
     fields.set_json(field::STATE, &format!("\"{}\"", state.as_str()));
+    fields.set_json(field::AT_MS, &wayfare_bus::now_ms().to_string()).set_null(field::WAITING);
 }

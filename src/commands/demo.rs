@@ -74,7 +74,10 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let desk: Arc<OnceLock<Rest>> = Arc::default();
     let at_desk = Arc::clone(&desk);
     let link = get(async move || town_link(at_desk.get()).await);
-    let extra = Router::new().route("/demo/orders.json", list).route("/demo/town.json", link);
+    let at_desk = Arc::clone(&desk);
+    let menu = get(async move || menu_link(at_desk.get()).await);
+    let extra =
+        Router::new().route("/demo/orders.json", list).route("/demo/town.json", link).route("/demo/menu.json", menu);
     let (house, first_key) = House::start(&config, Recorder::install()?, extra).await?;
     let key = match first_key {
         Some(key) => key,
@@ -84,6 +87,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let _ = desk.set(Rest::new(&url, &key.0));
     println!("Orders and their pages:  {url}/");
     println!("All couriers:            {url}/  leads there, with a token");
+    println!("Pictures of a menu:      {url}/  leads there too");
     println!("The API, described:      {url}/docs/");
     println!("Metrics:                 {url}/metrics");
     let mut transport = Transport::default();
@@ -119,18 +123,29 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
 
 /// Where all couriers are seen, with a token that may look and nothing else.
 async fn town_link(desk: Option<&Rest>) -> Response {
-    let token = match desk {
-        Some(desk) => desk.token("support", "demo").await,
-        None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    let Some(desk) = desk else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let token = desk.token("support", "demo").await.map_err(anyhow::Error::from);
+    link(token.map(|token| format!("/town/#token={token}")))
+}
+
+/// Where the pictures of one restaurant's menu are seen and changed, with a token of its own.
+async fn menu_link(desk: Option<&Rest>) -> Response {
+    let Some(desk) = desk else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let token = async {
+        let store = desk.newest_store().await?.context("the town has no restaurant yet")?;
+        anyhow::Ok(desk.token("store", &store).await?)
     };
-    match token {
-        Ok(token) => {
-            let link = serde_json::json!({ "url": format!("/town/#token={token}") });
+    link(token.await.map(|token| format!("/menu/#token={token}")))
+}
+
+fn link(url: anyhow::Result<String>) -> Response {
+    match url {
+        Ok(url) => {
             let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-            (headers, link.to_string()).into_response()
+            (headers, serde_json::json!({ "url": url }).to_string()).into_response()
         }
         Err(error) => {
-            tracing::warn!(%error, "there is no token for the town");
+            tracing::warn!(%error, "there is no token for a page of the demo");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

@@ -39,6 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     number("per_store_day", 1.0..=1_000_000.0, "Pictures that one store may upload in a day."),
     number("expire_hours", 0.001..=720.0, "An upload to which no byte was added for this long expires, hours."),
     number("unused_keep_hours", 0.001..=8760.0, "A picture that no menu shows is kept for this long, hours."),
+    number("sweep_hours", 0.0001..=8760.0, "Files that no record names are looked for so often, hours."),
 ];
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,7 @@ pub struct Media {
     pub per_store_day: u32,
     pub expire_hours: f64,
     pub unused_keep_hours: f64,
+    pub sweep_hours: f64,
 }
 
 impl Default for Media {
@@ -78,6 +80,7 @@ impl Default for Media {
             per_store_day: 1000,
             expire_hours: 24.0,
             unused_keep_hours: 24.0,
+            sweep_hours: 24.0,
         }
     }
 }
@@ -91,6 +94,7 @@ impl Media {
             per_store_day: self.per_store_day,
             expire_ms: hours_ms(self.expire_hours),
             unused_keep_ms: hours_ms(self.unused_keep_hours),
+            sweep_ms: hours_ms(self.sweep_hours),
         }
     }
 

@@ -395,6 +395,7 @@ pub fn on_postgres() -> bool {
     std::env::var("HOUSE_ON_POSTGRES").is_ok_and(|value| value == "1")
 }
 
-fn is_long() -> bool {
+/// Whether tests may take minutes: `LONG_TESTS=1`.
+pub fn is_long() -> bool {
     std::env::var("LONG_TESTS").is_ok_and(|value| value == "1")
 }

@@ -1,5 +1,7 @@
 //! Photographs, and how a restaurant's page brings them in.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
@@ -21,20 +23,37 @@ pub fn photo() -> Vec<u8> {
 /// A picture of its own for every seed.
 pub fn jpeg(width: usize, height: usize, seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let waves: Vec<f32> = (0..6).map(|_| 0.002 + random.f32() * 0.03).collect();
+    let mut wave = |length: usize, shape: fn(f32) -> f32| -> Vec<i16> {
+        let waves: [f32; 3] = std::array::from_fn(|_| 0.002 + random.f32() * 0.03);
+        (0..length * 3).map(|at| (60.0 * shape((at / 3) as f32 * waves[at % 3])) as i16).collect()
+    };
+    let (across, down) = (wave(width, f32::sin), wave(height, f32::cos));
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
-        for x in 0..width {
-            let (x, y) = (x as f32, y as f32);
-            for channel in 0..3 {
-                let wave = (x * waves[channel]).sin() + (y * waves[channel + 3]).cos();
-                pixels.push((127.0 + 60.0 * wave) as u8);
-            }
+        let [red, green, blue] = [down[3 * y] + 127, down[3 * y + 1] + 127, down[3 * y + 2] + 127];
+        for x in across.chunks_exact(3) {
+            pixels.extend([(x[0] + red) as u8, (x[1] + green) as u8, (x[2] + blue) as u8]);
         }
     }
     let image =
         turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
     turbojpeg::compress(image, 90, turbojpeg::Subsamp::Sub2x2).unwrap().to_vec()
+}
+
+/// One that must be held whole while it is decoded, which takes long.
+pub fn progressive(width: usize, height: usize) -> Vec<u8> {
+    let mut compressor = turbojpeg::Compressor::new().unwrap();
+    compressor.set_progressive(true).unwrap();
+    compressor.set_subsamp(turbojpeg::Subsamp::None).unwrap();
+    let pixels = vec![99_u8; width * height * 3];
+    let image =
+        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+    compressor.compress_to_vec(image).unwrap()
+}
+
+/// The same JPEG with a comment after its first marker: another file with the same pixels.
+pub fn commented(jpeg: &[u8], comment: u64) -> Vec<u8> {
+    [&jpeg[..2], &[0xff, 0xfe, 0, 10], &comment.to_be_bytes(), &jpeg[2..]].concat()
 }
 
 /// `Upload-Metadata` of these members.
@@ -119,6 +138,24 @@ impl<'a> Tus<'a> {
         line
     }
 
+    /// Sends what is missing, as a client that does not give up: after a refusal it waits as long as it is told and asks where to go on. Returns the refusals.
+    pub async fn complete(&self, bytes: &[u8]) -> Vec<Answer> {
+        let mut refused = Vec::new();
+        loop {
+            let offset = self.offset().await;
+            if offset == bytes.len() {
+                return refused;
+            }
+            let answer = self.patch(offset, &bytes[offset..]).await;
+            if answer.status != 204 {
+                let pause =
+                    answer.header("retry-after").parse().map_or(Duration::from_millis(200), Duration::from_secs);
+                tokio::time::sleep(pause).await;
+                refused.push(answer);
+            }
+        }
+    }
+
     /// The record.
     pub async fn record(&self) -> Value {
         let path = format!("/v1/uploads/{}", self.id);
@@ -160,8 +197,16 @@ async fn told_by_now(house: &House, store: &str) -> Vec<Value> {
     let path = format!("/v1/watch/poll?topics=store:{store}");
     let now = house.call("GET", &path, Some(&house.key), None).await.json();
     let (generation, _) = now["cursor"].as_str().unwrap().split_once('.').unwrap();
-    let path = format!("{path}&cursor={generation}.0");
-    let answer = house.call("GET", &path, Some(&house.key), None).await;
-    let events = answer.json()["topics"][0]["events"].as_array().cloned().unwrap_or_default();
-    events.into_iter().map(|event| event["event"].clone()).filter(|event| event["kind"] == "picture").collect()
+    let (mut cursor, mut told) = (format!("{generation}.0"), Vec::new());
+    // Page by page.
+    loop {
+        let answer = house.call("GET", &format!("{path}&cursor={cursor}"), Some(&house.key), None).await.json();
+        let events = answer["topics"][0]["events"].as_array().cloned().unwrap_or_default();
+        if events.is_empty() {
+            return told;
+        }
+        answer["cursor"].as_str().unwrap().clone_into(&mut cursor);
+        let events = events.into_iter().map(|event| event["event"].clone());
+        told.extend(events.filter(|event| event["kind"] == "picture"));
+    }
 }

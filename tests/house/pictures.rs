@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::harness::{House, SOON, until};
 use crate::picture::{Tus, jpeg, photo, told};
-use crate::raw::Raw;
 use crate::watch::{EventSource, Poller, Watcher};
 
 /// How far along a state is.
@@ -324,6 +323,28 @@ async fn a_small_file_comes_as_a_form_and_the_menu_is_put_in_order() {
     house.assert_clean_log();
 }
 
+#[tokio::test]
+async fn a_form_may_hold_five_megabytes() {
+    let house = House::start().await;
+    let store = house.store("Tasca").await;
+    let token = house.token("store", &store).await;
+    // What hangs behind the end of a picture is no part of it.
+    let mut bytes = jpeg(500, 400, 1);
+    for (length, status) in [(5_000_000, 201), (5_000_001, 413), (5_300_000, 413)] {
+        bytes.resize(length, 0);
+        // The house does not read a form that is too large to its end: that connection is of no more use.
+        let request = reqwest::Client::new().post(house.url("/v1/uploads")).bearer_auth(&token);
+        let request = request.header("content-type", "multipart/form-data; boundary=cut").body(form(&[], &bytes));
+        let answer = House::answer(request).await;
+        assert_eq!(answer.status, status, "{length}: {}", answer.text);
+        if status == 413 {
+            assert_eq!(answer.code(), "too_large");
+        }
+    }
+    told(&house, &store, 1).await;
+    house.assert_clean_log();
+}
+
 fn form(fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
     let mut form = Vec::new();
     for (name, value) in fields {
@@ -354,46 +375,36 @@ async fn an_upload_that_nobody_completes_expires_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_has_the_pictures() {
+async fn a_menu_lists_its_items_with_their_pictures() {
     let house = House::start().await;
-    let store = house.store("Tasca").await;
-    let token = house.token("store", &store).await;
-    let record = Tus::send(&house, &token, &jpeg(700, 500, 3), &[("item", "a")]).await.ended().await;
-    let into = house.data().parent().unwrap().join("copy");
-    house.command(&["backup", into.to_str().unwrap()]).await;
-    for source in record["picture"]["sources"].as_array().unwrap() {
-        for file in source["files"].as_array().unwrap() {
-            let mut parts = file["url"].as_str().unwrap().strip_prefix("/v1/images/").unwrap().split('/');
-            let (store, picture, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-            let copy = std::fs::metadata(into.join(format!("files/stores/{store}/pictures/{picture}/{name}"))).unwrap();
-            assert_eq!(json!(copy.len()), file["bytes"]);
-        }
+    let (store, other) = (house.store("Tasca").await, house.store("Cantina").await);
+    let (token, foreign) = (house.token("store", &store).await, house.token("store", &other).await);
+    let menu = format!("/v1/stores/{store}/menu");
+    let list = async |query: &str| house.call("GET", &format!("{menu}{query}"), Some(&token), None).await;
+    assert_eq!(list("").await.json(), json!({ "items": [] }));
+    let mut pictures = Vec::new();
+    for (seed, item) in ["caldo-verde", "bacalhau", "bacalhau", "arroz.doce"].into_iter().enumerate() {
+        let upload = Tus::send(&house, &token, &jpeg(400, 300, seed as u64), &[("item", item)]).await;
+        pictures.push(upload.ended().await["picture"].clone());
     }
-    house.assert_clean_log();
-}
-
-#[tokio::test]
-async fn originals_are_nobodys() {
-    let house = House::start().await;
-    let store = house.store("Tasca").await;
-    let token = house.token("store", &store).await;
-    Tus::send(&house, &token, &jpeg(300, 200, 3), &[]).await.ended().await;
-    let original = house.data().join(format!("files/stores/{store}/originals")).read_dir().unwrap().next().unwrap();
-    let name = original.unwrap().file_name().into_string().unwrap();
-    for path in [
-        format!("/v1/images/{store}/../originals/{name}"),
-        format!("/v1/images/{store}/%2e%2e/{name}"),
-        format!("/v1/images/{store}/..%2foriginals/{name}"),
-        format!("/v1/images/{store}/originals/{name}"),
-        format!("/v1/images/{store}/originals/{name}.jpg"),
-        format!("/v1/images/{store}/x%00/{name}.jpg"),
-        "/v1/images/..%2f..%2frecords.sqlite/x/y.jpg".to_owned(),
-    ] {
-        // As it stands: a client would tidy it.
-        let mut line = Raw::connect(&house).await;
-        line.send(format!("GET {path} HTTP/1.1\r\nHost: house\r\n\r\n").as_bytes()).await;
-        let answer = line.head().await;
-        assert!(answer.starts_with("HTTP/1.1 404") || answer.starts_with("HTTP/1.1 400"), "{path}: {answer:.100}");
-    }
+    // What was put to another dish is listed there.
+    let moved = json!({ "uploads": [pictures[3]["upload"], pictures[0]["upload"]] });
+    house.done("PUT", &format!("{menu}/sobremesa/images"), moved).await;
+    house.done("PUT", &format!("{menu}/arroz.doce/images"), json!({ "uploads": [] })).await;
+    let all = json!([
+        { "item": "bacalhau", "images": [pictures[1], pictures[2]] },
+        { "item": "caldo-verde", "images": [pictures[0]] },
+        { "item": "sobremesa", "images": [pictures[3], pictures[0]] },
+    ]);
+    assert_eq!(list("").await.json(), json!({ "items": all }));
+    let page = list("?limit=2").await.json();
+    assert_eq!(page, json!({ "items": [all[0], all[1]], "next": "caldo-verde" }));
+    assert_eq!(list("?limit=2&cursor=caldo-verde").await.json(), json!({ "items": [all[2]] }));
+    assert_eq!(list("?limit=0").await.status, 422);
+    let customer = house.token("customer", "cus-1").await;
+    assert_eq!(house.call("GET", &menu, Some(&customer), None).await.json(), json!({ "items": all }));
+    assert_eq!(house.call("GET", &menu, Some(&foreign), None).await.status, 404);
+    let none = house.call("GET", &format!("/v1/stores/{other}/menu"), Some(&foreign), None).await;
+    assert_eq!(none.json(), json!({ "items": [] }));
     house.assert_clean_log();
 }

@@ -1,126 +1,10 @@
-//! What may happen to whoever makes pictures: killed, frozen, poisoned, without a store. Every picture that was accepted comes to one end, and the menu gets it once.
-
-use std::process::Command;
-use std::time::Duration;
+//! What may happen to whoever makes pictures: frozen, poisoned, fallen with the house. Every picture that was accepted comes to one end, and the menu gets it once.
 
 use serde_json::json;
 
-use crate::harness::{House, SOON, fault_rounds, until};
-use crate::picture::{Tus, jpeg, told};
-use crate::redis_server::Server;
-use crate::s3_server::S3Server;
-
-/// The record on one process, the workers on others, all on one Redis and one bucket.
-struct Kitchen {
-    api: House,
-    workers: Vec<House>,
-    fanout: House,
-    bucket: S3Server,
-    store: String,
-    token: String,
-    settings: Vec<(String, String)>,
-    _server: Server,
-    _dir: tempfile::TempDir,
-}
-
-impl Kitchen {
-    async fn open(workers: usize, more: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path(), &[]);
-        let bucket = S3Server::start(&dir.path().join("s3"));
-        let config = bucket.config();
-        let mut settings: Vec<(String, String)> = [
-            ("BUS_URL", server.url()),
-            ("FILES_BUCKET", config.bucket),
-            ("FILES_ENDPOINT", config.endpoint),
-            ("FILES_ACCESS_KEY", config.access_key),
-            ("FILES_SECRET_KEY", config.secret_key),
-            ("MEDIA_LEASE_S", "3".into()),
-            ("MEDIA_WORKERS", "1".into()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let api = House::start_role("api", &borrowed(&settings)).await;
-        let fanout = House::front_of(House::start_role("fanout", &borrowed(&settings)).await, &api.key);
-        let store = api.store("Tasca").await;
-        let token = api.token("store", &store).await;
-        let mut kitchen =
-            Self { api, workers: Vec::new(), fanout, bucket, store, token, settings, _server: server, _dir: dir };
-        for number in 0..workers {
-            kitchen.hire(number).await;
-        }
-        kitchen
-    }
-
-    async fn hire(&mut self, number: usize) {
-        let node = format!("kitchen-{number}");
-        let mut settings = self.settings.clone();
-        settings.push(("BUS_NODE".into(), node));
-        self.workers.push(House::start_role("media-worker", &borrowed(&settings)).await);
-    }
-
-    async fn send(&self, seed: u64) -> Tus<'_> {
-        let item = format!("dish-{seed}");
-        Tus::send(&self.api, &self.token, &jpeg(2400, 1800, seed), &[("item", &*item)]).await
-    }
-
-    /// One end for each, one image in each menu, one event in the log.
-    async fn judge(&self, uploads: &[Tus<'_>]) {
-        for upload in uploads {
-            let record = upload.ended().await;
-            assert_eq!(record["state"], "done", "{record}");
-            let item = record["item"].as_str().unwrap();
-            let menu = format!("/v1/stores/{}/menu/{item}/images", self.store);
-            let images = self.api.call("GET", &menu, Some(&self.token), None).await.json();
-            assert_eq!(images["images"], json!([record["picture"]]));
-            // The bucket serves it, at a link that is signed.
-            let url = self.api.url(record["picture"]["src"].as_str().unwrap());
-            let file = self.api.http.get(url).send().await.unwrap();
-            assert_eq!((file.status().as_u16(), file.headers()["content-type"].to_str().unwrap()), (200, "image/jpeg"));
-            assert!(file.url().query().is_some_and(|query| query.contains("X-Amz-Signature")));
-        }
-        told(&self.fanout, &self.store, uploads.len()).await;
-    }
-}
-
-fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
-    settings.iter().map(|(name, value)| (&**name, &**value)).collect()
-}
-
-fn signal(house: &House, signal: &str) {
-    assert!(Command::new("kill").args([signal, &house.id().to_string()]).status().unwrap().success());
-}
-
-#[tokio::test]
-async fn workers_that_are_killed_lose_no_picture() {
-    let mut kitchen = Kitchen::open(2, &[]).await;
-    for round in 0..fault_rounds(2) as u64 {
-        let uploads: Vec<Tus> = {
-            let mut uploads = Vec::new();
-            for seed in 0..5 {
-                uploads.push(kitchen.send(round * 10 + seed).await);
-            }
-            uploads
-        };
-        let ids: Vec<String> = uploads.into_iter().map(|upload| upload.id).collect();
-        // In the middle of the work, one after the other.
-        for worker in 0..2 {
-            tokio::time::sleep(Duration::from_millis(60 + 70 * worker as u64)).await;
-            kitchen.workers[worker].kill9();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            kitchen.workers[worker].restart().await;
-        }
-        for id in ids {
-            let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id };
-            let record = upload.ended().await;
-            assert_eq!(record["state"], "done", "{record}");
-        }
-    }
-    told(&kitchen.fanout, &kitchen.store, fault_rounds(2) * 5).await;
-    kitchen.api.assert_clean_log();
-    kitchen.workers.iter().for_each(House::assert_clean_log);
-}
+use crate::harness::{House, SOON, until};
+use crate::kitchen::{Kitchen, signal};
+use crate::picture::{Tus, jpeg, progressive, told};
 
 #[tokio::test]
 async fn a_worker_that_freezes_past_its_lease_changes_nothing_when_it_wakes() {
@@ -144,29 +28,6 @@ async fn a_worker_that_freezes_past_its_lease_changes_nothing_when_it_wakes() {
     kitchen.judge(&uploads).await;
     assert_eq!(uploads[0].record().await, record, "who woke up had nothing to say");
     kitchen.api.assert_clean_log();
-}
-
-#[tokio::test]
-async fn a_store_that_is_away_makes_pictures_wait_and_costs_none() {
-    let mut kitchen = Kitchen::open(1, &[]).await;
-    // Nobody works while the upload comes in; then the bucket goes.
-    kitchen.workers[0].kill9();
-    let upload = kitchen.send(1).await.id;
-    kitchen.bucket.kill();
-    kitchen.workers[0].expect_log("a picture has to wait");
-    kitchen.workers[0].restart().await;
-    let topic = format!("upload:{upload}");
-    until(SOON, "whoever watches hears why it waits", async || {
-        let waits = kitchen.workers[0].log().contains("a picture has to wait");
-        waits.then_some(())
-    })
-    .await;
-    kitchen.bucket.up();
-    let upload = Tus { house: &kitchen.api, token: kitchen.token.clone(), id: upload };
-    assert_eq!(upload.topic(), topic);
-    kitchen.judge(&[upload]).await;
-    kitchen.api.assert_clean_log();
-    kitchen.workers[0].assert_clean_log();
 }
 
 #[tokio::test]
@@ -203,16 +64,6 @@ async fn a_picture_that_kills_its_child_is_set_aside_after_three_tries() {
     // Two ends of one, and the other's.
     told(&house, &store, 3).await;
     house.assert_clean_log();
-}
-
-fn progressive(width: usize, height: usize) -> Vec<u8> {
-    let mut compressor = turbojpeg::Compressor::new().unwrap();
-    compressor.set_progressive(true).unwrap();
-    compressor.set_subsamp(turbojpeg::Subsamp::None).unwrap();
-    let pixels = vec![99_u8; width * height * 3];
-    let image =
-        turbojpeg::Image { pixels: &pixels[..], width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
-    compressor.compress_to_vec(image).unwrap()
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ export async function startHouse() {
 
   return {
     url,
+    /** Where it keeps what it is told. */
+    folder,
     /** Asks the house itself, whatever line the browser is on. */
     async ask(method, path, body) {
       const response = await fetch(url + path, {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { badLine } from './bad-line.mjs';
 import { DESKTOP, launchBrowser, PHONE } from './browser.mjs';
 import { startHouse } from './house.mjs';
-import { heic, photograph } from './photographs.mjs';
+import { commented, halves, heic, photograph } from './photographs.mjs';
 import { eventually, watchPage } from './watching.mjs';
 
 const results = fileURLToPath(new URL('../test-results/', import.meta.url));
@@ -271,6 +271,98 @@ describe('the menu page', () => {
     });
   });
 
+  for (const [name, device] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
+    test(`on a ${name}: opened without a dish, the page lists those that have pictures`, async () => {
+      await onMenu(device, async ({ page, link, images, token, watched }) => {
+        await page.goto(link());
+        await page.waitForSelector('#shelf:visible');
+        assert.match(await page.textContent('#shelf'), /No dish has a picture yet/);
+        const { buffer } = await photograph(page);
+        const send = async (item, number) => {
+          const form = new FormData();
+          form.set('item', item);
+          form.set('file', new Blob([commented(buffer, number)]), 'a.jpg');
+          const answer = await fetch(`${house.url}/v1/uploads`, { method: 'POST', headers: { authorization: `Bearer ${token}` }, body: form });
+          assert.equal(answer.status, 201, await answer.clone().text());
+          const { id } = await answer.json();
+          return eventually('the picture', async () => (await house.ask('GET', `/v1/uploads/${id}`)).state === 'done');
+        };
+        // From another tablet, while the page is open.
+        await send('caldo-verde', 1);
+        await send('bacalhau', 2);
+        await send('bacalhau', 3);
+        await send('arroz.doce', 4);
+        const tiles = async () => (await page.locator('.tile').allTextContents()).join();
+        await eventually('the list', async () => (await tiles()) === 'arroz.doce1 picture,bacalhau2 pictures,caldo-verde1 picture');
+        await page.waitForFunction(() => [...document.querySelectorAll('.tile .picture')].every(({ dataset }) => dataset.loaded === 'yes'));
+        await assertFits(page);
+        await screenshot(page, `${name}-menu-shelf`);
+
+        await page.locator('.tile', { hasText: 'bacalhau' }).click();
+        await shows(page, 'bacalhau', 2);
+        assert.equal(await tiles(), 'arroz.doce1 picture,caldo-verde1 picture');
+        await assertFits(page);
+        await screenshot(page, `${name}-menu-shelf-open`);
+        // A reload shows the same: what was opened, and the rest of the menu.
+        await page.reload();
+        await shows(page, 'bacalhau', 2);
+        await eventually('the list', async () => (await tiles()) === 'arroz.doce1 picture,caldo-verde1 picture');
+        await page.getByRole('button', { name: 'Remove picture 1 of bacalhau' }).click();
+        await shows(page, 'bacalhau', 1);
+        await page.getByRole('button', { name: 'Hide bacalhau' }).click();
+        await eventually('it goes back', async () => (await tiles()) === 'arroz.doce1 picture,bacalhau1 picture,caldo-verde1 picture');
+        assert.equal((await images('bacalhau')).length, 1);
+        watched.assertClean();
+      });
+    });
+
+    test(`on a ${name}: who points at what must be seen gets it`, async () => {
+      await onMenu(device, async ({ page, link, images, watched }) => {
+        await page.goto(link('mousse'));
+        const file = await halves(page);
+        await page.locator('[data-item="mousse"] select').selectOption('1:1');
+        await page.getByText('Let me point at what must be seen').click();
+        await choose(page, 'mousse', file);
+        await page.waitForSelector('dialog.focus[open]');
+        const frame = () => page.locator('.stage .frame').evaluate((element) => [element.style.left, element.style.width].join());
+        assert.equal(await frame(), '33.33%,33.33%', 'the middle, as long as nobody points');
+        await assertFits(page);
+        const box = await page.locator('.stage').boundingBox();
+        const at = { x: box.width * 0.9, y: box.height * 0.5 };
+        await (device.hasTouch ? page.locator('.stage').tap({ position: at }) : page.locator('.stage').click({ position: at }));
+        assert.equal(await frame(), '66.67%,33.33%');
+        // By keyboard too.
+        for (let press = 0; press < 50; press += 1) await page.keyboard.press('ArrowLeft');
+        assert.equal(await frame(), '0%,33.33%');
+        await (device.hasTouch ? page.locator('.stage').tap({ position: at }) : page.locator('.stage').click({ position: at }));
+        await screenshot(page, `${name}-menu-focus`);
+        await page.getByRole('button', { name: 'Upload', exact: true }).click();
+        await shows(page, 'mousse', 1);
+        const [image] = await images('mousse');
+        const { width, height } = image.sources[0].files[0];
+        assert.equal(width, height);
+        assert.match(image.colour, /^#[0-3].[0-3].[c-f].$/, 'nothing but the blue third');
+
+        // The same file with the other point is another picture; what is left out is not sent.
+        await choose(page, 'mousse', file);
+        await page.waitForSelector('dialog.focus[open]');
+        await page.keyboard.press('Escape');
+        await page.waitForSelector('dialog.focus', { state: 'detached' });
+        assert.equal(await page.locator('.upload').count(), 0);
+        await choose(page, 'mousse', file);
+        await page.waitForSelector('dialog.focus[open]');
+        for (let press = 0; press < 50; press += 1) await page.keyboard.press('ArrowLeft');
+        await page.getByRole('button', { name: 'Upload', exact: true }).click();
+        await shows(page, 'mousse', 2);
+        assert.match((await images('mousse'))[1].colour, /^#[c-f].[0-3].[0-3].$/, 'nothing but the red third');
+        // What this browser cannot show goes on its way, and is refused in the words of the server.
+        await choose(page, 'mousse', await heic());
+        await inPhase(page, 'IMG_0042.HEIC', 'failed');
+        watched.assertClean();
+      });
+    });
+  }
+
   for (const transport of ['sse', 'polling']) {
     test(`followed by ${transport} where a network allows no more`, async () => {
       await onMenu(PHONE, async ({ page, link }) => {
@@ -320,8 +412,3 @@ describe('the menu page', () => {
     });
   });
 });
-
-/** The JPEG with a comment after its first marker. */
-function commented(jpeg, number) {
-  return Buffer.concat([jpeg.subarray(0, 2), Buffer.from([0xff, 0xfe, 0, 3, number]), jpeg.subarray(2)]);
-}

@@ -362,6 +362,18 @@ test('the start page leads to the orders', async () => {
   });
 });
 
+test('the start page of a demo leads into the menu of a restaurant', async () => {
+  await onPage(PHONE, async (page, watched) => {
+    await page.goto(at('/'));
+    await page.waitForSelector('#menu[href*="token="]');
+    await page.click('#menu');
+    await page.waitForSelector('#shelf:visible');
+    assert.ok((await page.textContent('#store')).length > 2, 'the name of the restaurant');
+    await screenshot(page, 'phone-menu-demo');
+    watched.assertClean();
+  });
+});
+
 test('the start page without a demo says what this is', async () => {
   await onPage(PHONE, async (page) => {
     await page.route('**/demo/orders.json', (route) => route.fulfill({ status: 404, body: '' }));

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { focusText, moved, partOf } from '../pages/menu/focus.js';
 import { refusalOf, type UploadNews } from '../pages/menu/house.js';
 import { hear, isOver, isSending, view, type Journey } from '../pages/menu/journey.js';
 import { readLink, writeLink } from '../pages/menu/link.js';
@@ -24,6 +25,23 @@ describe('the link', () => {
     const link = { token: 't+/=&', store: 'sto_1', items: ['caldo-verde', 'n.7_b'] };
     expect(readLink(writeLink(link))).toEqual(link);
     expect(readLink(`#token=t&item=${encodeURIComponent('<b>')}&item=${'x'.repeat(65)}`)?.items).toEqual([]);
+  });
+});
+
+describe('the frame', () => {
+  // The same cases as in `media-worker/src/crop.rs`: what the page shows is what the workers make.
+  test('has the shape, and stands as near to the focus as the edges allow', () => {
+    expect(partOf(4000, 3000, '4:3', { x: 0, y: 1 })).toEqual({ left: 0, top: 0, width: 1, height: 1 });
+    expect(partOf(4000, 2000, '1:1', { x: 0.5, y: 0.5 })).toEqual({ left: 0.25, top: 0, width: 0.5, height: 1 });
+    expect(partOf(4000, 2000, '1:1', { x: 1, y: 0 })).toEqual({ left: 0.5, top: 0, width: 0.5, height: 1 });
+    expect(partOf(1000, 2000, '1:1', { x: 0.9, y: 0.4 })).toMatchObject({ left: 0, width: 1, height: 0.5 });
+    expect(partOf(1000, 2000, '1:1', { x: 0.9, y: 0.4 }).top).toBeCloseTo(0.15);
+    expect(partOf(999, 333, 'none', { x: 0.9, y: 0.4 })).toEqual({ left: 0, top: 0, width: 1, height: 1 });
+  });
+
+  test('the point stays in the picture, and is told in the words of the server', () => {
+    expect(moved({ x: 0.99, y: 0.01 }, 0.02, -0.02)).toEqual({ x: 1, y: 0 });
+    expect(focusText({ x: 1 / 3, y: 1 })).toBe('0.333,1.000');
   });
 });
 

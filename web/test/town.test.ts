@@ -7,7 +7,7 @@ import { courierFeatures, numberFeatures } from '../pages/town/map/features.js';
 import { shortNumber } from '../pages/town/map/icons.js';
 import { batteryText, outageText, summaryText } from '../pages/town/texts.js';
 import { Townsfolk, type Courier } from '../pages/town/townsfolk.js';
-import { readTown } from '../pages/start/orders.js';
+import { readLink } from '../pages/start/orders.js';
 
 const around = (lat: number, lon: number, height: number, width: number): View => ({
   south: lat - height / 2,
@@ -123,7 +123,7 @@ test('the token comes out of the fragment, the door out of the demo', () => {
   expect(readToken('#token=abc.def')).toBe('abc.def');
   expect(readToken('#token=%20')).toBeUndefined();
   expect(readToken('')).toBeUndefined();
-  expect(readTown({ url: '/town/#token=x' }, 'http://here')).toBe('http://here/town/#token=x');
-  expect(readTown({ url: 'https://elsewhere/' }, 'http://here')).toBeUndefined();
-  expect(readTown(null, 'http://here')).toBeUndefined();
+  expect(readLink({ url: '/town/#token=x' }, 'http://here')).toBe('http://here/town/#token=x');
+  expect(readLink({ url: 'https://elsewhere/' }, 'http://here')).toBeUndefined();
+  expect(readLink(null, 'http://here')).toBeUndefined();
 });

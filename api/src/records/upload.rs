@@ -238,6 +238,34 @@ pub async fn unused(db: &Database, until_ms: i64, limit: i64) -> Result<Vec<Uplo
     read_all(&rows.bind(until_ms).bind(limit).fetch_all(db.read()).await?)
 }
 
+/// Whether an item of the menu shows it.
+pub async fn is_shown(write: &mut Write, id: &str) -> Result<bool, DatabaseError> {
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM menu_image WHERE upload = $1")
+        .bind(id.to_owned())
+        .fetch_one(&mut **write)
+        .await?;
+    Ok(count > 0)
+}
+
+/// Ids of stores, page by page.
+pub async fn stores_after(db: &Database, after: &str, limit: i64) -> Result<Vec<String>, DatabaseError> {
+    let ids = sqlx::query_scalar("SELECT id FROM store WHERE id > $1 ORDER BY id LIMIT $2")
+        .bind(after.to_owned())
+        .bind(limit)
+        .fetch_all(db.read())
+        .await?;
+    Ok(ids)
+}
+
+/// All uploads of a store.
+pub async fn of_store(db: &Database, store: &str) -> Result<Vec<Upload>, DatabaseError> {
+    read_all(&sqlx::query(select("WHERE store = $1")).bind(store.to_owned()).fetch_all(db.read()).await?)
+}
+
+pub async fn of_store_in(write: &mut Write, store: &str) -> Result<Vec<Upload>, DatabaseError> {
+    read_all(&sqlx::query(select("WHERE store = $1")).bind(store.to_owned()).fetch_all(&mut **write).await?)
+}
+
 /// Whether another upload of the store goes on with this file as uploaded.
 pub async fn shares_source(write: &mut Write, upload: &Upload) -> Result<bool, DatabaseError> {
     let Some(sha256) = &upload.sha256 else { return Ok(false) };
@@ -263,6 +291,38 @@ pub async fn of_item(db: &Database, store: &str, item: &str) -> Result<Vec<Uploa
          ORDER BY menu_image.place, upload.id",
     ));
     read_all(&rows.bind(store.to_owned()).bind(item.to_owned()).fetch_all(db.read()).await?)
+}
+
+/// Items of a store that have images, page by page in the order of their names.
+pub async fn items_after(db: &Database, store: &str, after: &str, limit: i64) -> Result<Vec<String>, DatabaseError> {
+    let items = sqlx::query_scalar(
+        "SELECT DISTINCT item FROM menu_image WHERE store = $1 AND item > $2 ORDER BY item LIMIT $3",
+    )
+    .bind(store.to_owned())
+    .bind(after.to_owned())
+    .bind(limit)
+    .fetch_all(db.read())
+    .await?;
+    Ok(items)
+}
+
+/// Images of all items from `first` to `last`, those of each in their order.
+pub async fn of_items(
+    db: &Database,
+    store: &str,
+    first: &str,
+    last: &str,
+) -> Result<Vec<(String, Upload)>, DatabaseError> {
+    let rows = sqlx::query(
+        "SELECT doc, received, due_ms, item FROM upload JOIN menu_image ON menu_image.upload = upload.id
+         WHERE menu_image.store = $1 AND item >= $2 AND item <= $3 ORDER BY item, place, upload.id",
+    )
+    .bind(store.to_owned())
+    .bind(first.to_owned())
+    .bind(last.to_owned())
+    .fetch_all(db.read())
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(3)?, read(row)?))).collect()
 }
 
 /// Ids of the images of an item, in their order.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::upload::UploadState;
 use wayfare_wire::{ErrorCode, Role};
 
-use super::stores;
+use super::{Page, PageQuery, stores};
 use crate::House;
 use crate::bearer::Bearer;
 use crate::input::{Body, check_own_id, fault, invalid};
@@ -29,6 +29,43 @@ pub struct Images {
 pub struct NewImages {
     /// Uploads that are done, at most 10, in the order in which they are shown. Those that are left out go a day later.
     pub uploads: Vec<String>,
+}
+
+/// An item of a menu that has images.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Item {
+    /// As the uploads name it.
+    pub item: String,
+    /// The first is the one for lists.
+    pub images: Vec<Image>,
+}
+
+/// List the items of a menu that have images
+///
+/// In the order of their names.
+#[utoipa::path(get, path = "/v1/stores/{id}/menu", tag = "pictures", params(("id" = String, Path), PageQuery), responses((status = 200, body = Page<Item>)))]
+pub async fn list(
+    State(house): State<Arc<House>>,
+    bearer: Bearer,
+    Path(store): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Item>>, Refusal> {
+    check_own(&bearer, &store)?;
+    let limit = query.limit()?;
+    let after = query.cursor.unwrap_or_default();
+    // One more than is shown, to know whether there is another page.
+    let mut names = upload::items_after(&house.db, &store, &after, limit + 1).await.map_err(fault)?;
+    let next = if names.len() as i64 > limit { names.pop().and(names.last().cloned()) } else { None };
+    let mut items: Vec<Item> = names.into_iter().map(|item| Item { item, images: Vec::new() }).collect();
+    if let (Some(first), Some(last)) = (items.first(), items.last()) {
+        let shown = upload::of_items(&house.db, &store, &first.item, &last.item).await.map_err(fault)?;
+        for (item, upload) in shown {
+            if let Some(listed) = items.iter_mut().find(|listed| listed.item == item) {
+                listed.images.extend(Image::of(&upload));
+            }
+        }
+    }
+    Ok(Json(Page { items, next }))
 }
 
 /// Read the images of an item

@@ -18,6 +18,9 @@ use crate::records::upload;
 /// A whole file is held in memory until its length is known; a larger one must be resumable.
 const FORM_BYTES_MAX: usize = 5 * 1000 * 1000;
 
+/// A whole form: the file, and some room for what is around it.
+pub const BODY_BYTES_MAX: usize = FORM_BYTES_MAX + 100_000;
+
 /// A form must be complete after this long.
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 

@@ -207,7 +207,12 @@ pub async fn offset(
     if let Some(refused) = wrong_version(&headers) {
         return Ok(refused);
     }
-    let upload = own(&house, &bearer, &id).await?;
+    let mut upload = own(&house, &bearer, &id).await?;
+    if upload.state == UploadState::Receiving {
+        // Who asks has lost its line, whether we have noticed or not.
+        house.receiving.call_off(upload.id).await;
+        upload = own(&house, &bearer, &id).await?;
+    }
     if let Some(gone) = gone(&upload) {
         return Ok(gone);
     }
@@ -369,7 +374,7 @@ pub async fn begin(house: &House, bearer: &Bearer, wish: Wish, length: u64) -> R
     upload::insert(&mut write, &upload).await.map_err(fault)?;
     write.commit().await.map_err(|error| fault(error.into()))?;
     metrics::counter!("wayfare_uploads_begun_total").increment(1);
-    tell::received(house, &upload, 0);
+    tell::begun(house, &upload).await;
     Ok(upload)
 }
 
@@ -384,14 +389,26 @@ fn focus(text: &str) -> Result<[f32; 2], Refusal> {
 pub async fn add(
     house: &House,
     upload: &mut Upload,
-    body: Body,
+    mut body: Body,
     checksum: Option<Checksum>,
 ) -> Result<Result<(), Response>, Refusal> {
-    match receive(house, upload, body, checksum).await? {
+    let received = match receive(house, upload, &mut body, checksum).await {
+        Ok(received) => received,
+        Err(refusal) => {
+            drain(body).await;
+            return Err(refusal);
+        }
+    };
+    match received {
         Received::All(received) => upload.received = received,
-        Received::Cut => return Err(Refusal::new(ErrorCode::Malformed, "the line was cut; go on from Upload-Offset")),
-        Received::Elsewhere => return Ok(Err(elsewhere(upload, upload.received))),
-        Received::TooMany => return Err(too_many(upload)),
+        Received::Cut | Received::Elsewhere => {
+            drain(body).await;
+            return Ok(Err(elsewhere(upload, upload.received)));
+        }
+        Received::TooMany => {
+            drain(body).await;
+            return Err(too_many(upload));
+        }
         Received::Wrong => {
             // The status that tus has for it; it is in no other standard.
             let status = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);

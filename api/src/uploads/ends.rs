@@ -7,7 +7,7 @@ use wayfare_bus::{Job, JobState};
 use wayfare_wire::upload::{PICTURES_QUEUE, PictureDoc, PictureError, PictureOutcome, UploadState};
 use wayfare_wire::{Topic, ids};
 
-use super::{finish, original_key, pictures_prefix, tell};
+use super::{briefly, finish, original_key, pictures_prefix, tell};
 use crate::House;
 use crate::db::{DatabaseError, Write};
 use crate::outbox;
@@ -283,21 +283,21 @@ async fn expire(house: &House, id: ids::Upload) -> Result<(), Why> {
 /// Leaves nothing of an upload that no menu shows: the record last, so that what was not deleted is tried again.
 async fn forget(house: &House, upload: &Upload) -> Result<(), Why> {
     let Some(blobs) = &house.files else { return Ok(()) };
-    finish::clear_pieces(house, upload.store, upload.id).await;
+    // If the store is away this shows here, where nobody waits.
+    if !finish::clear_pieces(house, upload.store, upload.id).await {
+        return Ok(());
+    }
     // Until the record is gone nobody else may come to lean on what is deleted here.
     let mut write = house.db.write().await?;
     let id = upload.id.to_string();
     let stored = upload::by_id_in(&mut write, &id).await?;
-    let is_shown = match &upload.item {
-        Some(item) => upload::ids_of_item_in(&mut write, &upload.store.to_string(), item).await?.contains(&id),
-        None => false,
-    };
+    let is_shown = upload::is_shown(&mut write, &id).await?;
     let Some(upload) = stored.filter(|stored| stored.due_ms == upload.due_ms && !is_shown) else { return Ok(()) };
     if let Some(job) = &upload.job {
         let others = upload::of_job_in(&mut write, job).await?;
         if others.len() <= 1 {
-            for key in blobs.list(&pictures_prefix(upload.store, job), None, 200).await? {
-                blobs.delete(&key).await?;
+            for key in briefly(blobs.list(&pictures_prefix(upload.store, job), None, 200)).await? {
+                briefly(blobs.delete(&key)).await?;
             }
         }
     }
@@ -305,7 +305,7 @@ async fn forget(house: &House, upload: &Upload) -> Result<(), Why> {
     if let (Some(sha256), false) = (&upload.sha256, shared)
         && let Ok(original) = original_key(upload.store, sha256)
     {
-        blobs.delete(&original).await?;
+        briefly(blobs.delete(&original)).await?;
     }
     upload::forget(&mut write, &id).await?;
     write.commit().await?;

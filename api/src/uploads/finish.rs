@@ -27,9 +27,13 @@ pub async fn finish(house: &House, id: ids::Upload) -> Result<(), Refusal> {
     let bytes = assemble(house, blobs, &upload).await?;
     let sha256 = hex(digest(&SHA256, &bytes).as_ref());
     let original = original_key(upload.store, &sha256).map_err(|error| wrong_key(&error))?;
+    // First the name, then the file: whoever forgets the same picture meanwhile sees that it is needed, and one that is taken back just now leaves no file behind.
+    if !note_source(house, id, &sha256).await.map_err(fault)? {
+        return Ok(());
+    }
     blobs.put(&original, bytes, "application/octet-stream").await.map_err(|error| away(&error))?;
     let job = job_of(&upload, &sha256);
-    let queued = queue_up(house, id, sha256, job).await.map_err(fault)?;
+    let queued = queue_up(house, id, job).await.map_err(fault)?;
     if let Some(upload) = queued {
         if upload.state == UploadState::Queued {
             enqueue(house, &upload).await;
@@ -61,17 +65,22 @@ async fn assemble(house: &House, blobs: &Blobs, upload: &Upload) -> Result<Bytes
     Ok(bytes.into())
 }
 
+/// The record names the file. False if the upload has ended meanwhile.
+async fn note_source(house: &House, id: ids::Upload, sha256: &str) -> Result<bool, DatabaseError> {
+    let mut write = house.db.write().await?;
+    let stored = upload::by_id_in(&mut write, &id.to_string()).await?;
+    let Some(mut upload) = stored.filter(|upload| upload.state == UploadState::Receiving) else { return Ok(false) };
+    upload.sha256 = Some(sha256.to_owned());
+    upload::update(&mut write, &upload).await?;
+    write.commit().await?;
+    Ok(true)
+}
+
 /// One transaction: the upload waits for a worker, or has ended with what was found out about the same picture before.
-async fn queue_up(
-    house: &House,
-    id: ids::Upload,
-    sha256: String,
-    job: String,
-) -> Result<Option<Upload>, DatabaseError> {
+async fn queue_up(house: &House, id: ids::Upload, job: String) -> Result<Option<Upload>, DatabaseError> {
     let mut write = house.db.write().await?;
     let stored = upload::by_id_in(&mut write, &id.to_string()).await?;
     let Some(mut upload) = stored.filter(|upload| upload.state == UploadState::Receiving) else { return Ok(None) };
-    upload.sha256 = Some(sha256);
     let same = upload::of_job_in(&mut write, &job).await?;
     upload.job = Some(job);
     upload::forget_pieces(&mut write, &id.to_string()).await?;
@@ -111,9 +120,9 @@ pub async fn enqueue(house: &House, upload: &Upload) {
     }
 }
 
-/// Nothing needs the pieces any more.
-pub async fn clear_pieces(house: &House, store: ids::Store, id: ids::Upload) {
-    let Some(blobs) = &house.files else { return };
+/// Nothing needs the pieces any more. What cannot be deleted now is swept later. False if the store could not be reached.
+pub async fn clear_pieces(house: &House, store: ids::Store, id: ids::Upload) -> bool {
+    let Some(blobs) = &house.files else { return false };
     let clear = async {
         loop {
             let keys = blobs.list(&pieces_prefix(store, id), None, 200).await?;
@@ -125,8 +134,12 @@ pub async fn clear_pieces(house: &House, store: ids::Store, id: ids::Upload) {
             }
         }
     };
-    if let Err(error) = clear.await {
-        tracing::warn!(%error, upload = %id, "pieces of an upload could not be deleted; trying again when it is forgotten");
+    match clear.await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, upload = %id, "pieces of an upload could not be deleted; they are swept later");
+            false
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use wayfare_blobs::Key;
 use wayfare_net::reply::Refusal;
 use wayfare_wire::{ErrorBody, ErrorCode};
 
+use super::turns::Turn;
 use super::{away, files, piece_key, tell, wrong_key};
 use crate::House;
 use crate::db::DatabaseError;
@@ -19,7 +20,7 @@ use crate::records::upload::{self, Upload, UploadPiece};
 /// A piece is kept when it has grown to this: what a cut line loses is less.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// A line on which nothing came for this long is dead. Until it is noticed nobody waits for it: the next request begins where the last kept piece ends.
+/// A line on which nothing came for this long is dead. Nobody waits for that: who asks how much is kept calls it off before ([`super::turns`]).
 const SILENT: Duration = Duration::from_secs(20);
 
 /// What a request promises about its bytes.
@@ -32,7 +33,7 @@ pub struct Checksum {
 pub enum Received {
     /// All of them are kept; the upload is so long now.
     All(u64),
-    /// The line was cut, or went silent; what had come is kept, unless the request had a checksum.
+    /// The line was cut, went silent, or was called off; what had come is kept, unless the request had a checksum.
     Cut,
     /// Somebody else has brought bytes for this place meanwhile, or the upload has ended.
     Elsewhere,
@@ -46,11 +47,12 @@ pub enum Received {
 pub async fn receive(
     house: &House,
     upload: &Upload,
-    body: Body,
+    body: &mut Body,
     checksum: Option<Checksum>,
 ) -> Result<Received, Refusal> {
     let mut inlet = Inlet { house, upload, at: upload.received, kept: upload.received, held: Vec::new(), checksum };
-    let done = inlet.read(body).await;
+    let mut turn = house.receiving.enter(upload.id);
+    let done = inlet.read(body, &mut turn).await;
     if !matches!(done, Ok(Received::All(_))) {
         inlet.discard().await;
     }
@@ -70,13 +72,13 @@ struct Inlet<'a> {
 }
 
 impl Inlet<'_> {
-    async fn read(&mut self, mut body: Body) -> Result<Received, Refusal> {
+    async fn read(&mut self, body: &mut Body, turn: &mut Turn) -> Result<Received, Refusal> {
         let mut piece: Vec<u8> = Vec::new();
         loop {
-            let frame = match tokio::time::timeout(SILENT, body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(None) => break,
-                Ok(Some(Err(_))) | Err(_) => {
+            let frame = match turn.bounded(body.frame(), SILENT).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(None) => break,
+                Some(Some(Err(_))) | None => {
                     if self.checksum.is_none() && !piece.is_empty() {
                         self.put(std::mem::take(&mut piece)).await?;
                     }

@@ -1,5 +1,7 @@
 //! What watchers of an upload see. The end goes by the outbox; everything before it is told as it happens.
 
+use std::time::Duration;
+
 use wayfare_bus::{Fence, Fields, PublishError};
 use wayfare_wire::Topic;
 use wayfare_wire::state::{write_i64, write_string};
@@ -7,6 +9,9 @@ use wayfare_wire::upload::{UploadState, field, rank};
 
 use crate::House;
 use crate::records::upload::{Image, Upload};
+
+/// The bus takes a topic within this, or is away: then it hears of the upload when it is back.
+const BEGUN_WITHIN: Duration = Duration::from_secs(1);
 
 fn common(upload: &Upload) -> Fields {
     let mut fields = Fields::new();
@@ -21,6 +26,13 @@ fn publish(house: &House, upload: &Upload, fields: &Fields, number: u64) {
     let publisher = house.bus.topics.publisher(&Topic::Upload(upload.id).to_string());
     // A refusal says that more was told already, or the end.
     let _ = publisher.publish_now(fields, Fence::Record { version: number, assignment: 0 });
+}
+
+/// It is begun. Whoever begins it watches it at once, so the topic is there before the answer; but nobody waits for a bus that is away.
+pub async fn begun(house: &House, upload: &Upload) {
+    let (topic, fields) = (Topic::Upload(upload.id).to_string(), common(upload));
+    let fence = Fence::Record { version: rank(UploadState::Receiving, 0), assignment: 0 };
+    let _ = tokio::time::timeout(BEGUN_WITHIN, house.bus.topics.publish(&topic, &fields, fence)).await;
 }
 
 /// So many bytes are kept.

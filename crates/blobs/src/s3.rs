@@ -28,6 +28,9 @@ const PART_BYTES: usize = 8 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// With all tries. Those who upload wait meanwhile, and give up a line on which nothing moves for a minute.
+const DONE_WITHIN: Duration = Duration::from_secs(40);
+
 /// Tries of one request, the first included.
 const TRIES: u32 = 3;
 
@@ -82,8 +85,10 @@ impl Bucket {
         let credentials = Credentials::from_keys(&config.access_key, &config.secret_key, None);
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_attempt_timeout(ANSWER_WITHIN);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .operation_attempt_timeout(ANSWER_WITHIN)
+            .operation_timeout(DONE_WITHIN);
         let mut builder = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(credentials)

@@ -14,8 +14,9 @@ use crate::{embedded, redis};
 /// A job is dead after so many failures of its own,
 pub const FAILURES_MAX: u32 = 3;
 
-/// or after so many workers were lost with it: perhaps it is what kills them.
-pub const LOSSES_MAX: u32 = 5;
+/// or after so many workers were lost with it: perhaps it is what kills them. Many, since a picture that is merely in the way when workers are killed again and again must not
+/// be given up: at one kill every two seconds among three workers, a job of two seconds is lost five times in a row once in 250 pictures, ten times once in 60,000.
+pub const LOSSES_MAX: u32 = 10;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

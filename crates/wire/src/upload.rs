@@ -25,6 +25,8 @@ pub mod field {
     pub const VARIANTS: &str = "variants";
     /// Why it does not go on just now; null when it does.
     pub const WAITING: &str = "waiting";
+    /// When it came to where it is, Unix milliseconds; of steps that workers tell.
+    pub const AT_MS: &str = "at_ms";
     /// What was made: a [`super::PictureDoc`].
     pub const PICTURE: &str = "picture";
     /// Why nothing was made: a [`super::PictureError`].

@@ -7,8 +7,8 @@ use crate::run::{Outcome, root, run, run_with, works};
 use crate::tools;
 
 /// Tests of the house that are about its records: they run on SQLite with all others, and then on PostgreSQL.
-const ABOUT_RECORDS: [&str; 9] =
-    ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "pictures", "rights", "tracks"];
+const ABOUT_RECORDS: [&str; 10] =
+    ["audit", "corridor", "deliveries", "erasure", "keys", "nearby", "pictures", "pictures_files", "rights", "tracks"];
 
 /// Runs all checks.
 pub fn test() -> Outcome {
@@ -42,6 +42,7 @@ pub fn test() -> Outcome {
 /// The pages in a real browser, in front of a real house with simulated couriers.
 fn browser() -> Outcome {
     tools::chromium()?;
+    tools::tuspy()?;
     run("", "cargo", &["build", "--quiet", "--bin", "wayfare"])?;
     let folder = root().join("target/browser-test");
     let _ = std::fs::remove_dir_all(&folder);

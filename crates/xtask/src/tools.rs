@@ -91,6 +91,26 @@ pub fn s3() -> Outcome {
     run("", "cargo", &arguments).map_err(|why| format!("{why}; the tests of files on S3 need s3s-fs {S3_SERVER}"))
 }
 
+/// Version of the client of tus that the browser tests run beside that of the pages.
+const TUSPY: &str = "tuspy==1.1.0";
+
+/// A client of tus in Python, in an environment of its own under `target/tools`.
+pub fn tuspy() -> Outcome {
+    let folder = root().join("target/tools/tuspy");
+    let python = folder.join("bin/python").display().to_string();
+    if works(&python, &["-c", "import tusclient"]) {
+        return Ok(());
+    }
+    let folder = folder.display().to_string();
+    if !works("python3", &["-m", "venv", &folder]) {
+        run("", "apt-get", &["update", "-qq"])?;
+        run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+            .map_err(|why| format!("{why}; install Python 3 with venv for the tests of uploads"))?;
+        run("", "python3", &["-m", "venv", &folder])?;
+    }
+    run("", &python, &["-m", "pip", "install", "--quiet", TUSPY])
+}
+
 /// Servers for the tests of the records on PostgreSQL, which start and end them. Debian's own is left alone here too.
 pub fn postgres() -> Outcome {
     if Path::new("/usr/lib/postgresql").exists() || works("postgres", &["--version"]) {

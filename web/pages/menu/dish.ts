@@ -1,8 +1,10 @@
 import { make } from '../shared/dom.js';
 import { dropZone } from './drop-zone.js';
+import { askFocus } from './focus-dialog.js';
+import { focusText } from './focus.js';
 import { Gallery } from './gallery.js';
 import { isOver, isSending } from './journey.js';
-import { PictureUpload, type Surroundings } from './picture-upload.js';
+import { PictureUpload, type Surroundings, type Wish } from './picture-upload.js';
 import { Row } from './row.js';
 
 const SHAPES = { '4:3': '4:3, as most menus', '5:4': '5:4', '1:1': 'Square', none: 'The whole picture' };
@@ -16,6 +18,7 @@ export class Dish {
   readonly #gallery: Gallery;
   readonly #rows = make('ul', { class: 'uploads' });
   readonly #shape = make('select', {}, ...Object.entries(SHAPES).map(([value, text]) => make('option', { value }, text)));
+  readonly #asks = make('input', { type: 'checkbox' });
   readonly #uploads = new Set<PictureUpload>();
 
   constructor(item: string, around: Surroundings, say: (text: string) => void, onHide: () => void) {
@@ -33,7 +36,10 @@ export class Dish {
       this.#gallery.element,
       this.#rows,
       dropZone(item, around.bytesMax, this.element, (files) => this.take(files)),
-      make('label', { class: 'shape' }, 'Shape', make('span', { class: 'visually-hidden' }, ` of new pictures for ${item}`), ' ', this.#shape),
+      make('div', { class: 'wishes' },
+        make('label', { class: 'shape' }, 'Shape', make('span', { class: 'visually-hidden' }, ` of new pictures for ${item}`), ' ', this.#shape),
+        make('label', { class: 'asks' }, this.#asks, ' Let me point at what must be seen', make('span', { class: 'visually-hidden' }, ` in new pictures for ${item}`)),
+      ),
     );
     void this.#gallery.refresh();
   }
@@ -56,20 +62,28 @@ export class Dish {
   }
 
   take(files: readonly File[]): void {
-    for (const file of files) {
-      const twice = [...this.#uploads].some((upload) => isSame(upload.file, file) && !isOver(upload.journey));
-      if (twice) this.#say(`${file.name} is already on its way.`);
-      else this.#begin(file);
-    }
+    const shape = this.#shape.value;
+    void (async () => {
+      for (const file of files) {
+        const twice = [...this.#uploads].some((upload) => isSame(upload.file, file) && !isOver(upload.journey));
+        if (twice) {
+          this.#say(`${file.name} is already on its way.`);
+          continue;
+        }
+        // One after the other; those before are on their way already.
+        const focus = this.#asks.checked && shape !== 'none' ? await askFocus(file, shape) : null;
+        if (focus !== undefined) this.#begin(file, { item: this.item, shape, ...(focus && { focus: focusText(focus) }) });
+      }
+    })();
   }
 
-  #begin(file: File): void {
+  #begin(file: File, wish: Wish): void {
     const row = new Row(file, {
       onCancel: () => upload.cancel(),
       onRetry: () => upload.retry(),
       onDismiss: () => this.#forget(upload, row),
     });
-    const upload: PictureUpload = new PictureUpload(file, { item: this.item, shape: this.#shape.value }, this.#around, (journey) => {
+    const upload: PictureUpload = new PictureUpload(file, wish, this.#around, (journey) => {
       const aloud = row.show(journey);
       if (aloud) this.#say(aloud);
       // The server has put it to the dish in the same step.

@@ -9,6 +9,12 @@ export interface Image {
   readonly sources: readonly { type: string; srcset: string; files: readonly { url: string; width: number; height: number }[] }[];
 }
 
+/** A dish that has pictures, as `GET /v1/stores/{id}/menu` has it. */
+export interface MenuItem {
+  readonly item: string;
+  readonly images: readonly Image[];
+}
+
 export type UploadState = 'receiving' | 'queued' | 'decoding' | 'encoding' | 'storing' | 'done' | 'failed' | 'cancelled' | 'expired';
 
 /** The topic `upload:{id}`, and `GET /v1/uploads/{id}`, as far as the page needs them. */
@@ -91,6 +97,19 @@ export class HouseApi {
     } catch {
       return undefined;
     }
+  }
+
+  /** All dishes that have pictures. */
+  async menu(): Promise<MenuItem[]> {
+    const items: MenuItem[] = [];
+    let cursor: string | undefined;
+    do {
+      const query = new URLSearchParams({ limit: '200', ...(cursor !== undefined && { cursor }) });
+      const page = (await this.#ask('GET', `/v1/stores/${encodeURIComponent(this.store)}/menu?${query}`)) as { items: MenuItem[]; next?: string };
+      items.push(...page.items);
+      cursor = page.next;
+    } while (cursor !== undefined);
+    return items;
   }
 
   images(item: string): Promise<Image[]> {

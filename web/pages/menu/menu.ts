@@ -5,6 +5,7 @@ import { Dish } from './dish.js';
 import { HouseApi, Refusal, type Cause } from './house.js';
 import { ITEM, readLink, writeLink, type MenuLink } from './link.js';
 import type { Surroundings } from './picture-upload.js';
+import { Shelf } from './shelf.js';
 import { causeText, doorText } from './texts.js';
 import { Turns } from './turns.js';
 
@@ -22,6 +23,7 @@ class MenuPage {
   readonly #wayfare: Wayfare;
   readonly #around: Surroundings;
   readonly #dishes = new Map<string, Dish>();
+  readonly #shelf: Shelf;
 
   constructor({ token, store, items }: MenuLink, api: HouseApi, bytesMax: number | undefined) {
     this.#api = api;
@@ -34,13 +36,22 @@ class MenuPage {
       byId('badge').dataset['transport'] = status.transport ?? '';
       setText(byId('badge-label'), badge?.label ?? '');
     });
+    this.#shelf = new Shelf(byId('shelf'), api, this.#dishes, (item) => this.#open(item));
     // Another tablet's pictures come in here too.
     this.#wayfare.follow<StoreEvent>(`store:${store}`, {
-      onEvent: ({ kind, item }) => kind === 'picture' && item !== undefined && this.#dishes.get(item)?.refresh(),
-      onReset: () => this.#dishes.forEach((dish) => dish.refresh()),
+      onEvent: ({ kind, item }) => {
+        if (kind !== 'picture' || item === undefined) return;
+        this.#dishes.get(item)?.refresh();
+        this.#shelf.refreshSoon();
+      },
+      onReset: () => {
+        this.#dishes.forEach((dish) => dish.refresh());
+        this.#shelf.refreshSoon();
+      },
     });
     for (const item of items) this.#show(item);
     this.#openForm();
+    void this.#shelf.refresh();
     addEventListener('online', () => this.#wake());
     document.addEventListener('visibilitychange', () => document.hidden || this.#wake());
     addEventListener('beforeunload', (event) => [...this.#dishes.values()].some((dish) => dish.isSending) && event.preventDefault());
@@ -61,10 +72,14 @@ class MenuPage {
       showText(byId('item-problem'), fits ? undefined : 'That is no name of a dish: 1 to 64 letters, digits, dots, dashes and underscores.');
       if (!fits) return;
       input.value = '';
-      const dish = this.#show(item);
-      dish.element.scrollIntoView({ block: 'nearest' });
-      dish.element.querySelector<HTMLElement>('input[type=file]')?.focus();
+      this.#open(item);
     };
+  }
+
+  #open(item: string): void {
+    const dish = this.#show(item);
+    dish.element.scrollIntoView({ block: 'nearest' });
+    dish.element.querySelector<HTMLElement>('input[type=file]')?.focus();
   }
 
   #show(item: string): Dish {
@@ -73,6 +88,7 @@ class MenuPage {
     const dish = new Dish(item, this.#around, say, () => this.#hide(dish));
     this.#dishes.set(item, dish);
     byId('dishes').append(dish.element);
+    this.#shelf.draw();
     this.#keep();
     return dish;
   }
@@ -82,6 +98,8 @@ class MenuPage {
     this.#dishes.delete(dish.item);
     dish.element.remove();
     byId('item').focus();
+    // What was done to its pictures meanwhile is seen there.
+    void this.#shelf.refresh();
     this.#keep();
   }
 

@@ -1,11 +1,14 @@
 import type { Subscription, Wayfare } from '@wayfare/client';
 import { Refusal, type HouseApi, type UploadNews } from './house.js';
 import { hear, isOver, isSending, type Journey } from './journey.js';
-import { Transfer } from './transfer.js';
+import { Transfer, type Order } from './transfer.js';
 import type { Turns } from './turns.js';
 
 /** How often a record is asked where its topic cannot be watched. */
 const ASK_MS = 3_000;
+
+/** What becomes of the picture. */
+export type Wish = Pick<Order, 'item' | 'shape' | 'focus'>;
 
 export interface Surroundings {
   readonly api: HouseApi;
@@ -19,7 +22,7 @@ export interface Surroundings {
 export class PictureUpload {
   readonly file: File;
   readonly #around: Surroundings;
-  readonly #order: { item: string; shape: string };
+  readonly #wish: Wish;
   readonly #onChange: (journey: Journey) => void;
   #journey: Journey;
   #transfer: Transfer | undefined;
@@ -28,9 +31,9 @@ export class PictureUpload {
   #giveBack: () => void = () => {};
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(file: File, order: { item: string; shape: string }, around: Surroundings, onChange: (journey: Journey) => void) {
+  constructor(file: File, wish: Wish, around: Surroundings, onChange: (journey: Journey) => void) {
     this.file = file;
-    this.#order = order;
+    this.#wish = wish;
     this.#around = around;
     this.#onChange = onChange;
     this.#journey = { phase: 'turn', length: file.size, sent: 0 };
@@ -45,7 +48,7 @@ export class PictureUpload {
     const { api, turns } = this.#around;
     this.#id = undefined;
     this.#show({ phase: 'turn', length: this.file.size, sent: 0 });
-    const transfer = new Transfer(this.file, { token: api.token, store: api.store, ...this.#order }, {
+    const transfer = new Transfer(this.file, { token: api.token, store: api.store, ...this.#wish }, {
       onKnown: (id) => this.#watch(id),
       onSent: (bytes) => isSending(this.#journey) && this.#show(this.#going({ phase: 'sending', sent: bytes })),
       onCut: (cause, again_ms) => isSending(this.#journey) && this.#show({ ...this.#journey, phase: 'cut', cause, again_ms }),

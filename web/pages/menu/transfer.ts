@@ -12,6 +12,8 @@ export interface Order {
   readonly store: string;
   readonly item: string;
   readonly shape: string;
+  /** As `focusText` has it; the middle without one. */
+  readonly focus?: string;
 }
 
 export interface TransferEvents {
@@ -44,13 +46,13 @@ export class Transfer {
     this.#file = file;
     this.#events = events;
     this.#headers = { authorization: `Bearer ${order.token}` };
-    const { store, item, shape } = order;
+    const { store, item, shape, focus } = order;
     this.#tus = new Upload(file, {
       endpoint: ENDPOINT,
       headers: this.#headers,
-      metadata: { store, item, preset: shape },
+      metadata: { store, item, preset: shape, ...(focus !== undefined && { focus }) },
       // No token in it: it is kept in the browser's storage.
-      fingerprint: async () => ['wayfare', store, item, shape, file.name, file.size, file.lastModified].join('/'),
+      fingerprint: async () => ['wayfare', store, item, shape, focus ?? '', file.name, file.size, file.lastModified].join('/'),
       removeFingerprintOnSuccess: true,
       // Whether and when to try again is decided here, and without an end.
       retryDelays: null,

@@ -16,8 +16,8 @@ export function readOrders(json: unknown, origin: string): DemoOrder[] {
   });
 }
 
-/** The link of `/demo/town.json`, unless it leads away from this server. */
-export function readTown(json: unknown, origin: string): string | undefined {
+/** The link of `/demo/town.json` or `/demo/menu.json`, unless it leads away from this server. */
+export function readLink(json: unknown, origin: string): string | undefined {
   const { url } = (json ?? {}) as Record<string, unknown>;
   if (typeof url !== 'string' || !URL.canParse(url, origin)) return undefined;
   const target = new URL(url, origin);

@@ -1,5 +1,5 @@
 import { byId, make } from '../shared/dom.js';
-import { readOrders, readTown, type DemoOrder } from './orders.js';
+import { readLink, readOrders, type DemoOrder } from './orders.js';
 
 const PHASES: Record<string, string> = {
   unassigned: 'Looking for a courier',
@@ -19,15 +19,17 @@ async function start(): Promise<void> {
   byId('orders').replaceChildren(...orders.map(orderItem));
   byId('demo').hidden = orders.length === 0;
   byId('plain').hidden = orders.length > 0;
-  // Of a demo the door to the town stands open; elsewhere the page asks for a token.
-  const town = await fetchTown();
-  if (town !== undefined) byId('town').setAttribute('href', town);
+  // Of a demo these doors stand open; elsewhere the pages ask for a token.
+  for (const page of ['town', 'menu']) {
+    const link = await fetchLink(`/demo/${page}.json`);
+    if (link !== undefined) byId(page).setAttribute('href', link);
+  }
 }
 
-async function fetchTown(): Promise<string | undefined> {
+async function fetchLink(path: string): Promise<string | undefined> {
   try {
-    const response = await fetch('/demo/town.json', { cache: 'no-store' });
-    return response.ok ? readTown(await response.json(), location.origin) : undefined;
+    const response = await fetch(path, { cache: 'no-store' });
+    return response.ok ? readLink(await response.json(), location.origin) : undefined;
   } catch {
     return undefined;
   }
