@@ -105,7 +105,8 @@ impl House {
         let gate = Gate::new(config.gate()?);
         let bus = match config.redis() {
             Some(redis) => Bus::redis(&redis).await.context("bus.url")?,
-            None => Bus::embedded(config.bus()).await?,
+            // Databases are opened on the runtime's threads: their own threads stand back behind the cores as those do.
+            None => tokio::spawn(Bus::embedded(config.bus())).await??,
         };
         let audit = wayfare_net::audit::start(&config.audit_folder()).context("the audit trail cannot be opened")?;
         let verifier = Arc::new(Verifier::new());
@@ -123,7 +124,8 @@ impl House {
         let (api, first_key) = if roles.api() {
             let (verifier, atlas) = (Arc::clone(&verifier), Arc::clone(&atlas));
             let (bus, origins, files) = (bus.clone(), origins.clone(), files.clone());
-            let (api, first_key) = Api::open(config.api(), bus, verifier, origins, atlas, files).await?;
+            let open = Api::open(config.api(), bus, verifier, origins, atlas, files);
+            let (api, first_key) = tokio::spawn(open).await??;
             (Some(api), first_key)
         } else {
             (None, None)

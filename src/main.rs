@@ -88,6 +88,18 @@ fn only_small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
+/// Steps by which the runtime's threads, and those of the databases that they start, stand back behind the cores when there are more threads
+/// than processors: a core that has something for a watcher need not wait for a statement to end. They still get a quarter of a busy processor.
+const STAND_BACK: i32 = 5;
+
+/// The calling thread stands back.
+fn stand_back() {
+    #[cfg(target_os = "linux")]
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, nice + STAND_BACK);
+    }
+}
+
 /// An error with its causes on one line; a cause that was said already is not said again.
 fn sentence(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
@@ -113,7 +125,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     only_small_pages();
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     commands::log::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().on_thread_start(stand_back).enable_all().build()?;
     runtime.block_on(async {
         match arguments.command {
             None | Some(Command::Serve) => commands::serve::run(config, Roles::All).await,
