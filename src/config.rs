@@ -176,6 +176,7 @@ impl Config {
         self.visibility.rules()?;
         self.files.check()?;
         self.roads.check()?;
+        self.media.check()?;
         self.pages.check()
     }
 
@@ -235,7 +236,10 @@ impl Config {
     }
 
     /// For the room of that name.
-    pub fn media(&self) -> wayfare_media_worker::MediaConfig {
+    ///
+    /// # Errors
+    /// What [`Self::check`] finds.
+    pub fn media(&self) -> anyhow::Result<wayfare_media_worker::MediaConfig> {
         self.media.room(&self.bus.node)
     }
 
@@ -366,6 +370,8 @@ mod tests {
         check("[database]\nurl = \"mysql://127.0.0.1/a\"", &[], "database.url");
         check("[database]\nurl = \"postgres://u:p@10.0.0.1/a\"", &[], "sslmode");
         check("[database]\nurl = \"postgres:///a\"", &[], "names no host");
+        check("[media]\nformats = [\"webp\"]", &[], "media.formats: \"jpeg\" is missing");
+        check("[media]\nformats = [\"jpeg\", \"bmp\"]", &[], "media.formats: \"bmp\"");
         check("[pages]\nstreets = \"/nowhere.geojson\"", &[], "pages.streets");
         check("", &[("WAYFARE_HTTP_LISEN", "x")], "WAYFARE_HTTP_LISEN");
         check("", &[("WAYFARE_CORES_THREADS", "many")], "cores.threads");

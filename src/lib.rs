@@ -213,7 +213,7 @@ impl House {
         }
         if let Some(files) = files.filter(|_| roles.media()) {
             tasks.push(tokio::spawn(wayfare_media_worker::run_workers(
-                config.media(),
+                config.media()?,
                 bus.clone(),
                 files,
                 stopped.clone(),

@@ -98,7 +98,14 @@ fn recipe(config: &MediaConfig, job: &PictureJob) -> Result<Recipe, Undone> {
     let preset = Preset::parse(&job.preset)
         .ok_or_else(|| Undone::Hopeless(format!("there is no preset named {:.20}", job.preset)))?;
     let focus = job.focus.map_or_else(Focus::default, |[x, y]| Focus { x, y });
-    Ok(Recipe { preset, focus, widths: config.widths.clone(), quality: config.quality, ..Recipe::default() })
+    Ok(Recipe {
+        preset,
+        focus,
+        widths: config.widths.clone(),
+        formats: config.formats.clone(),
+        quality: config.quality,
+        ..Recipe::default()
+    })
 }
 
 /// Files are named by what is in them: a name never comes to mean something else, so caches may keep it for ever, and two workers who make the same do not disturb each other.
@@ -107,10 +114,7 @@ fn describe(made: &Made, into: &str) -> PictureDoc {
         let hash = ring::digest::digest(&ring::digest::SHA256, &variant.bytes);
         let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         PictureFile {
-            format: match variant.format {
-                crate::VariantFormat::Jpeg => "jpeg".into(),
-                crate::VariantFormat::Webp => "webp".into(),
-            },
+            format: variant.format.word().into(),
             width: variant.width,
             height: variant.height,
             bytes: variant.bytes.len() as u64,

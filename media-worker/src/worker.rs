@@ -9,7 +9,7 @@ use wayfare_blobs::Blobs;
 use wayfare_bus::{Again, Bus, Claim, ClaimError, Jobs};
 use wayfare_wire::upload::PICTURES_QUEUE;
 
-use crate::encode::Quality;
+use crate::encode::{Quality, VariantFormat};
 use crate::limits::Limits;
 use crate::work::{self, Done, Undone};
 use crate::workbench::{ChildCommand, Workbench};
@@ -45,6 +45,8 @@ pub struct MediaConfig {
     pub quality: Quality,
     /// Widths that are made, pixels.
     pub widths: Vec<u32>,
+    /// What is written, each in every width.
+    pub formats: Vec<VariantFormat>,
 }
 
 /// Runs the workers until `stop` says true, and ends when the last of them has put down what it was doing.

@@ -90,6 +90,10 @@ fn carries_nothing(bytes: &[u8], format: VariantFormat) {
             let length = u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize;
             assert_eq!((&bytes[12..16], bytes.len()), (&b"VP8 "[..], 20 + length + length % 2), "one chunk");
         }
+        VariantFormat::Avif => {
+            let is_there = |kind: &[u8; 4]| bytes.windows(4).any(|word| word == kind);
+            assert!(!is_there(b"Exif") && !is_there(b"mime"), "an item beside the picture");
+        }
     }
     for word in [&b"SecretCam"[..], b"ICC_PROFILE", b"<script>"] {
         assert!(!bytes.windows(word.len()).any(|window| window == word), "{}", String::from_utf8_lossy(word));
@@ -111,6 +115,28 @@ fn image_of(bytes: &[u8], format: VariantFormat) -> RgbImage {
             RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.pixels).unwrap()
         }
         VariantFormat::Webp => image::load_from_memory_with_format(bytes, ImageFormat::WebP).unwrap().into_rgb8(),
+        VariantFormat::Avif => unreachable!("not by the plain recipe"),
+    }
+}
+
+/// What encodes AVIF does not decode it: its boxes tell that it is one, how large, and that nothing else is in it.
+#[cfg(feature = "avif")]
+#[test]
+fn avif_is_written_where_it_was_built_in() {
+    let pixels = RgbImage::from_fn(640, 480, |x, y| image::Rgb([(x / 3) as u8, (y / 2) as u8, ((x * y) / 997) as u8]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    pixels.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let recipe = Recipe { formats: VariantFormat::WRITTEN.to_vec(), ..Recipe::default() };
+    let made = make(&bytes.into_inner(), &recipe).unwrap();
+    assert_eq!(made.variants.len(), 2 * 3);
+    for width in [320_u32, 640] {
+        let of = |format| made.variants.iter().find(|one| (one.width, one.format) == (width, format)).unwrap();
+        let (avif, jpeg) = (of(VariantFormat::Avif), of(VariantFormat::Jpeg));
+        assert_eq!(&avif.bytes[4..12], b"ftypavif");
+        let size = avif.bytes.windows(4).position(|word| word == b"ispe").unwrap() + 8;
+        let side = |at: usize| u32::from_be_bytes(avif.bytes[at..at + 4].try_into().unwrap());
+        assert_eq!((side(size), side(size + 4)), (width, jpeg.height));
+        assert!(avif.bytes.len() < jpeg.bytes.len(), "{} and {} bytes", avif.bytes.len(), jpeg.bytes.len());
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wayfare_blobs::{Blobs, Key};
 use wayfare_bus::{Bus, EmbeddedConfig, Event, EventKind, Fence, Fields, FixLogLimits, Job, JobState};
-use wayfare_media_worker::{ChildCommand, Limits, MediaConfig, Quality, run_workers};
+use wayfare_media_worker::{ChildCommand, Limits, MediaConfig, Quality, VariantFormat, run_workers};
 use wayfare_wire::Topic;
 use wayfare_wire::ids::{Store, Upload};
 use wayfare_wire::upload::{PICTURES_QUEUE, PictureDoc, PictureJob, PictureOutcome};
@@ -50,6 +50,7 @@ impl Kitchen {
             lease: Duration::from_millis(900),
             quality: Quality::default(),
             widths: vec![320, 640, 1280],
+            formats: vec![VariantFormat::Jpeg, VariantFormat::Webp],
         };
         let (bus, blobs) = (self.bus.clone(), self.blobs.clone());
         self.workers = Some(tokio::spawn(run_workers(config, bus, blobs, self.stop.subscribe())));

@@ -398,7 +398,7 @@ pub struct Image {
 /// The files of one format.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Source {
-    /// `image/webp` or `image/jpeg`.
+    /// `image/avif`, `image/webp` or `image/jpeg`: the smallest first.
     #[serde(rename = "type")]
     pub content_type: String,
     /// For the attribute of that name.
@@ -427,7 +427,8 @@ impl Image {
     /// How an upload is shown; nothing if no picture was made of it.
     pub fn of(upload: &Upload) -> Option<Self> {
         let picture = upload.picture.as_ref()?;
-        let sources: Vec<Source> = ["webp", "jpeg"].into_iter().filter_map(|format| source(picture, format)).collect();
+        let sources: Vec<Source> =
+            ["avif", "webp", "jpeg"].into_iter().filter_map(|format| source(picture, format)).collect();
         let jpeg = &sources.last()?.files;
         let src = jpeg.iter().find(|file| file.width >= MEDIUM_PX).or(jpeg.last())?.url.clone();
         Some(Self {

@@ -40,6 +40,7 @@ pub async fn file(
 ) -> Result<Response, Refusal> {
     let blobs = files(&house).map_err(|_| Refusal::not_found())?;
     let content_type = match file.rsplit_once('.') {
+        Some((_, "avif")) => "image/avif",
         Some((_, "webp")) => "image/webp",
         Some((_, "jpg")) => "image/jpeg",
         _ => return Err(Refusal::not_found()),

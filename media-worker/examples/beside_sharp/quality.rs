@@ -33,7 +33,7 @@ pub fn compare(recipe: &Recipe, peers: &Path, photographs: &[PathBuf]) -> Result
             for format in &recipe.formats {
                 let variant = made.variants.iter().find(|variant| (variant.width, variant.format) == (width, *format));
                 let variant = variant.ok_or("a file is missing")?;
-                let kind = if *format == VariantFormat::Jpeg { "jpeg" } else { "webp" };
+                let kind = format.word();
                 let theirs = std::fs::read(folder.path().join(format!("{width}.{kind}")))?;
                 let mut row = [[0.0; 2]; 2];
                 for (at, reference) in references.iter().enumerate() {
@@ -146,6 +146,7 @@ fn score(reference: &Rgb32FImage, file: &[u8], format: VariantFormat) -> Result<
             RgbImage::from_raw(decoded.width as u32, decoded.height as u32, decoded.pixels).ok_or("a wrong size")?
         }
         VariantFormat::Webp => image::load_from_memory_with_format(file, ImageFormat::WebP)?.into_rgb8(),
+        VariantFormat::Avif => unreachable!("neither side makes it here"),
     };
     let rgb = |picture: &Rgb32FImage| {
         let pixels = picture.pixels().map(|pixel| pixel.0).collect();
