@@ -61,6 +61,8 @@ pub struct DriveReport {
     pub batch: usize,
     /// More resident memory of the server per connection, once all were open and nothing had been sent, bytes.
     pub bytes_per_driver: f64,
+    /// The same at the end.
+    pub bytes_per_driver_held: f64,
     /// Server CPU per handshake, hello included, microseconds.
     pub cpu_us_per_connection: f64,
     /// Fixes acked in the time that was counted.
@@ -104,10 +106,10 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
     let settled = Usage::of(options.pid)?;
 
     let acked = Rc::new(Cell::new(0_u64));
-    let rides: Vec<_> = drivers
+    let (riding, idle) = if options.batch > 0 { (drivers, Vec::new()) } else { (Vec::new(), drivers) };
+    let rides: Vec<_> = riding
         .into_iter()
         .enumerate()
-        .filter(|_| options.batch > 0)
         .map(|(number, driver)| tokio::task::spawn_local(ride(number, driver, options.batch, Rc::clone(&acked))))
         .collect();
     tokio::time::sleep(WARM_UP).await;
@@ -115,6 +117,7 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
     tokio::time::sleep(options.duration).await;
     let (to, fixes, took) = (Usage::of(options.pid)?, acked.get() - acked_from, began.elapsed());
     rides.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(idle);
 
     let (count, cpu_us) = (options.drivers.max(1) as f64, (to.cpu_us - from.cpu_us) as f64);
     Ok(DriveReport {
@@ -123,6 +126,7 @@ async fn measure(options: &DriveOptions, records: &[setup::Record]) -> anyhow::R
         drivers: options.drivers,
         batch: options.batch,
         bytes_per_driver: (settled.rss_bytes as f64 - before.rss_bytes as f64) / count,
+        bytes_per_driver_held: (to.rss_bytes as f64 - before.rss_bytes as f64) / count,
         cpu_us_per_connection: (connected.cpu_us - before.cpu_us) as f64 / count,
         fixes,
         fixes_per_second: fixes as f64 / took.as_secs_f64(),
@@ -183,7 +187,12 @@ impl fmt::Display for DriveReport {
             self.bytes_per_driver, self.cpu_us_per_connection
         )?;
         if self.batch == 0 {
-            return Ok(());
+            let (held, broken) = (self.bytes_per_driver_held, self.broken);
+            return write!(
+                out,
+                "\nafter holding    {held:>10.0} bytes each, {:.3} cores, {broken} connections broken",
+                self.cores
+            );
         }
         write!(
             out,
