@@ -71,7 +71,8 @@ pub async fn of_drivers_since(
              ORDER BY 1, 2, 5",
             db::rows_of(2, drivers.len())
         );
-        let mut query = sqlx::query(AssertSqlSafe(statement));
+        // Only the full ones are of one form, worth keeping.
+        let mut query = sqlx::query(AssertSqlSafe(statement)).persistent(drivers.len() == STEP);
         for (driver, since_ms) in drivers {
             query = query.bind(driver).bind(since_ms);
         }

@@ -360,7 +360,7 @@ pub async fn that_keep_track(write: &mut Write, ids: &BTreeSet<&str>) -> Result<
             "WITH asked (id) AS (VALUES {}) SELECT trip.id, trip.doc FROM asked JOIN trip ON trip.id = asked.id",
             db::rows_of(1, ids.len())
         );
-        let mut query = sqlx::query_as(AssertSqlSafe(statement));
+        let mut query = sqlx::query_as(AssertSqlSafe(statement)).persistent(ids.len() == STEP);
         for id in ids {
             query = query.bind(*id);
         }

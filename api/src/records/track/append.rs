@@ -114,7 +114,8 @@ async fn read_ends(
          ORDER BY chunk.trip, chunk.number",
         rows_of(3, of_trips.len())
     );
-    let mut query = sqlx::query(AssertSqlSafe(statement));
+    // Only the full ones are of one form, worth keeping.
+    let mut query = sqlx::query(AssertSqlSafe(statement)).persistent(of_trips.len() == STEP);
     for (trip, additions) in of_trips {
         let (from_ms, to_ms) = span(additions.iter().flat_map(|addition| &addition.points));
         query = query.bind(*trip).bind(from_ms).bind(to_ms);
@@ -137,7 +138,7 @@ async fn write_chunks(write: &mut Write, chunks: &[(&str, &Chunk)]) -> Result<()
          from_ms = excluded.from_ms, to_ms = excluded.to_ms, points = excluded.points, body = excluded.body",
         rows_of(7, chunks.len())
     );
-    let mut query = sqlx::query(AssertSqlSafe(statement));
+    let mut query = sqlx::query(AssertSqlSafe(statement)).persistent(chunks.len() == STEP);
     for (trip, chunk) in chunks {
         let points = chunk.points.as_deref().unwrap_or_default();
         let (from_ms, to_ms) = span(points.iter());
