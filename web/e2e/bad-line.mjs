@@ -12,14 +12,7 @@ export async function badLine(target) {
     if (down) return near.destroy();
     const far = connect({ host: hostname, port: Number(port) });
     let upBytes = 0;
-    for (const [from, to] of [[near, far], [far, near]]) {
-      sockets.add(from);
-      from.on('error', () => {});
-      from.on('close', () => {
-        sockets.delete(from);
-        to.destroy();
-      });
-    }
+    bind(near, far, sockets);
     far.pipe(near);
     near.on('data', (bytes) => {
       upBytes += bytes.length;
@@ -54,4 +47,16 @@ export async function badLine(target) {
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+/** Both halves of a line end together; `sockets` are those that are open. */
+export function bind(near, far, sockets) {
+  for (const [from, to] of [[near, far], [far, near]]) {
+    sockets.add(from);
+    from.on('error', () => {});
+    from.on('close', () => {
+      sockets.delete(from);
+      to.destroy();
+    });
+  }
 }

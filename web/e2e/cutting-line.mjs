@@ -1,5 +1,6 @@
 // A line to the house that is cut again and again in the middle of what is sent, by turns as a dead phone does (RST) and as a proxy does (FIN).
 import { connect, createServer } from 'node:net';
+import { bind } from './bad-line.mjs';
 
 /**
  * The first `cuts` connections that carry more than `HEAD_BYTES` are cut after a random number of bytes, such that `bytes` are never all sent before the last cut.
@@ -20,14 +21,7 @@ export async function cuttingLine(target, { cuts, bytes, seed }) {
   const server = createServer((near) => {
     connections += 1;
     const far = connect({ host: hostname, port: Number(port) });
-    for (const [from, to] of [[near, far], [far, near]]) {
-      sockets.add(from);
-      from.on('error', () => {});
-      from.on('close', () => {
-        sockets.delete(from);
-        to.destroy();
-      });
-    }
+    bind(near, far, sockets);
     const isDue = () => done.reset + done.closed < cuts;
     // Beyond the head of a request, so that some of its body goes with it.
     let left = HEAD_BYTES + Math.floor(roll() * ((1.6 * bytes) / cuts));
