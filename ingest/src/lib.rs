@@ -31,8 +31,6 @@ use wayfare_net::gate::Gate;
 use wayfare_net::origin::AllowedOrigins;
 use wayfare_net::tokens::Verifier;
 
-use wayfare_wire::CloseCode;
-
 use device_keys::DeviceKeys;
 use fences::{FenceSet, Follower};
 use flush::Gathers;
@@ -150,7 +148,7 @@ pub struct Ingest {
     shards: Vec<mpsc::Sender<shard::Command>>,
     ended: Mutex<mpsc::Receiver<()>>,
     flusher: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    quic: OnceLock<quinn::Endpoint>,
+    quic: OnceLock<Arc<quic::Switch>>,
 }
 
 impl Ingest {
@@ -232,17 +230,17 @@ impl Ingest {
         config: quic::QuicConfig,
         cores: &Cores,
     ) -> std::io::Result<()> {
-        let endpoint = quic::open(self, socket, tls, config, cores).await?;
-        let _ = self.quic.set(endpoint);
+        let switch = quic::open(self, socket, tls, config, cores).await?;
+        let _ = self.quic.set(switch);
         Ok(())
     }
 
     /// Stops reading, judges what was read, flushes, sends the last acks, keeps all trackers, tells every driver when to come back, and
     /// waits until all are gone, at most `timeout`.
     pub async fn drain(&self, timeout: Duration) {
-        if let Some(endpoint) = self.quic.get() {
+        if let Some(switch) = self.quic.get() {
             // Who comes now is refused; who is here stays until told.
-            endpoint.set_server_config(None);
+            switch.close_door();
         }
         // Nothing more is taken and every tracker is gathered; then the last flush, whose acks reach the shards before the
         // word to leave does.
@@ -265,16 +263,19 @@ impl Ingest {
         if tokio::time::timeout(timeout, ended.recv()).await.is_err() {
             tracing::info!("drivers that did not leave in time were cut");
         }
-        if let Some(endpoint) = self.quic.get() {
-            endpoint.close(quinn::VarInt::from_u32(CloseCode::Draining.number().into()), b"draining");
-            // The last goodbyes are on their way.
-            let _ = tokio::time::timeout(QUIC_QUIET, endpoint.wait_idle()).await;
+        if let Some(switch) = self.quic.get() {
+            switch.close(QUIC_QUIET).await;
         }
     }
 
     /// The shard that owns a driver.
     fn shard(&self, driver: DriverId) -> &mpsc::Sender<shard::Command> {
+        &self.shards[self.place(driver)]
+    }
+
+    /// Which of the shards that is.
+    fn place(&self, driver: DriverId) -> usize {
         // Ids are random: their low bits spread as well as any hash.
-        &self.shards[(driver.0 % self.shards.len() as u128) as usize]
+        (driver.0 % self.shards.len() as u128) as usize
     }
 }

@@ -115,6 +115,10 @@ pub fn describe() {
         "wayfare_quic_arrivals_total",
         "First packets of drivers on QUIC, by answer: accepted, unfinished (no complete handshake), retry, refused"
     );
+    describe_counter!(
+        "wayfare_quic_packets_dropped_total",
+        "Packets of drivers on QUIC that a busy shard had no room for; they are sent again"
+    );
     describe_gauge!("wayfare_drivers_connected", "Drivers' open connections, by shard");
     describe_counter!(
         "wayfare_fence_events_total",
@@ -154,6 +158,11 @@ pub fn app_refused(why: &'static str) {
 /// A rejected fix was not set aside.
 pub fn quarantine_dropped() {
     counter!("wayfare_quarantine_dropped_total").increment(1);
+}
+
+/// A packet on QUIC found its shard's queue full.
+pub fn quic_packet_dropped() {
+    counter!("wayfare_quic_packets_dropped_total").increment(1);
 }
 
 /// What became of a first packet on QUIC.

@@ -1,9 +1,10 @@
-//! Drivers on QUIC: one endpoint for the node, a control stream per connection, and a stream of its own for every message of fixes, so
+//! Drivers on QUIC: one socket for the node, a control stream per connection, and a stream of its own for every message of fixes, so
 //! that a lost packet holds back only the message it belonged to.
 //!
-//! The endpoint lives on the first core. A connection is handshaken on the next core in turn ([`greet`]), where its packets are then
-//! decrypted for as long as it lives; its messages are read by the shard of its driver, like those of a WebSocket. Whether one is let in
-//! at all is decided before anything is spent on it ([`admit`]); what one may cost is in [`endpoint`].
+//! The socket is received from on the first core, which looks only for whom a packet is ([`switch`]). A client is handshaken on the
+//! next core in turn ([`greet`]); once its driver is known, the connection moves to the shard of that driver and lives there, without a
+//! lock and without a task of its own: the protocol's state machine is driven by the shard ([`talk`], `shard/quic_task.rs`). Whether one
+//! is let in at all is decided before anything is spent on it ([`admit`]); what one may cost is in [`endpoint`].
 //!
 //! There is no 0-RTT: a replayed `hello` would push the driver's live connection out, and the one round trip it saves is only due when a
 //! connection is made anew, which a change of address does not do.
@@ -12,22 +13,23 @@ mod admit;
 mod endpoint;
 mod greet;
 mod ids;
+mod switch;
+mod talk;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tokio::sync::oneshot;
+use quinn_proto::Incoming;
+use tokio::sync::{mpsc, oneshot};
 use wayfare_net::cores::Cores;
-use wayfare_net::serve::Seat;
-use wayfare_wire::codec::DriveCodec;
-use wayfare_wire::frame::Frames;
 
 use crate::Ingest;
+use crate::shard::Command;
 
-pub(crate) use greet::greet;
+pub(crate) use greet::{Greeting, Hello, Stranger};
+pub(crate) use switch::{Parcel, Switch};
+pub(crate) use talk::{Control, Fault, STALL, Talk};
 
 /// Bounds of the QUIC listener.
 #[derive(Debug, Clone)]
@@ -48,65 +50,54 @@ pub struct QuicConfig {
 
 /// A client that was let in and has not been heard yet.
 pub(crate) struct Arrival {
-    incoming: quinn::Incoming,
-    ingest: Arc<Ingest>,
-    handshake: Handshake,
-    timeout: Duration,
-    permit: Seat,
+    pub incoming: Incoming,
+    pub admitted: admit::Admitted,
 }
 
 /// A connection whose driver is known, on its way to the driver's shard.
 pub(crate) struct Greeted {
-    pub connection: Connection,
-    pub send: SendStream,
-    pub recv: RecvStream,
-    /// The control stream as far as it was read.
-    pub frames: Frames,
-    /// How messages are written.
-    pub codec: DriveCodec,
-    /// Messages that came right behind `hello`.
-    pub behind: Vec<Vec<u8>>,
-    /// As `hello` said it.
-    pub session: String,
-    /// Counts the connection as open until dropped.
-    pub permit: Seat,
+    pub talk: Talk,
+    pub hello: Hello,
 }
 
-/// Counts as an unfinished handshake until dropped.
-struct Handshake(Arc<AtomicUsize>);
-
-impl Handshake {
-    fn begin(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
+/// A shard's end of the switch.
+pub(crate) struct Mail {
+    pub ingest: Arc<Ingest>,
+    pub switch: Arc<Switch>,
+    pub parcels: mpsc::Receiver<Parcel>,
+    pub handshake_timeout: Duration,
 }
 
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Opens the endpoint on the first core and lets drivers in from then on.
+/// Opens the socket on the first core, gives every shard its end of the switch, and lets drivers in from then on.
 pub(crate) async fn open(
     ingest: &Arc<Ingest>,
     socket: UdpSocket,
     tls: rustls::ServerConfig,
     config: QuicConfig,
     cores: &Cores,
-) -> std::io::Result<Endpoint> {
+) -> std::io::Result<Arc<Switch>> {
     let server = endpoint::server_config(tls, &ingest.house.config, &config)?;
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        ingest.shards.iter().map(|_| mpsc::channel(switch::PARCELS_MAX)).unzip();
     let (told, heard) = oneshot::channel();
-    let ingest = Arc::clone(ingest);
+    let handshake_timeout = config.handshake_timeout;
+    let door = admit::Door::new(Arc::clone(&ingest.house.gate), config.clone());
     cores.spawn(0, move || async move {
-        // An endpoint belongs to the thread it is made on.
-        let made = endpoint::open(socket, server, &config.secret);
-        let accepting = made.as_ref().ok().cloned();
+        // A socket belongs to the reactor of the thread it is first waited for on.
+        let made = endpoint::prepare(&socket)
+            .and_then(|()| Switch::open(socket, endpoint::config(&config.secret), server, senders))
+            .map(Arc::new);
+        let switch = made.as_ref().ok().cloned();
         let _ = told.send(made);
-        if let Some(endpoint) = accepting {
-            admit::run(ingest, endpoint, config).await;
+        if let Some(switch) = switch {
+            switch.receive(door).await;
         }
     });
-    heard.await.map_err(std::io::Error::other)?
+    let switch = heard.await.map_err(std::io::Error::other)??;
+    for (shard, parcels) in ingest.shards.iter().zip(receivers) {
+        let (ingest, switch) = (Arc::clone(ingest), Arc::clone(&switch));
+        let mail = Box::new(Mail { ingest, switch, parcels, handshake_timeout });
+        let _ = shard.send(Command::Mail(mail)).await;
+    }
+    Ok(switch)
 }

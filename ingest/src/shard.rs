@@ -44,7 +44,7 @@ use state::State;
 
 use crate::House;
 use crate::fences::FenceSet;
-use crate::quic::{Arrival, Greeted, greet};
+use crate::quic::Mail;
 
 /// What other threads ask of a shard.
 pub enum Command {
@@ -59,17 +59,8 @@ pub enum Command {
         /// The driver.
         driver: DriverId,
     },
-    /// A client on QUIC that was let in: this thread is to own its packets, whoever it is.
-    Arrival(Box<Arrival>),
-    /// A connection on QUIC whose driver is known and belongs here.
-    Quic {
-        /// The connection.
-        greeted: Box<Greeted>,
-        /// Who it is.
-        claims: Claims,
-        /// The driver.
-        driver: DriverId,
-    },
+    /// Connections on QUIC come too, from now on.
+    Mail(Box<Mail>),
     /// A message over HTTP.
     Post {
         /// The driver.
@@ -195,8 +186,7 @@ impl Shard {
             Command::WebSocket { socket, codec, claims, driver } => {
                 conn_task::open(self, socket, codec, claims, driver);
             }
-            Command::Arrival(arrival) => drop(tokio::task::spawn_local(greet(*arrival))),
-            Command::Quic { greeted, claims, driver } => quic_task::open(self, *greeted, claims, driver),
+            Command::Mail(mail) => drop(tokio::task::spawn_local(quic_task::run(Rc::clone(self), *mail))),
             Command::Post { driver, message, session, reply } => {
                 let shard = Rc::clone(self);
                 tokio::task::spawn_local(async move { shard.post(driver, message, session, reply).await });

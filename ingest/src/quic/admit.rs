@@ -4,80 +4,103 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use quinn::{Endpoint, Incoming};
+use quinn_proto::Incoming;
 use tokio::sync::Semaphore;
+use wayfare_net::gate::Gate;
+use wayfare_net::serve::Seat;
 
-use super::{Arrival, Handshake, QuicConfig};
-use crate::shard::Command;
-use crate::{Ingest, metrics};
+use super::QuicConfig;
 
 /// What to do with a first packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
     /// Begin the handshake.
-    Accept,
+    Accept(Admitted),
     /// Ask for a sign that the address is the client's own. Costs nothing to remember.
     Retry,
     /// Say no.
     Refuse,
 }
 
-/// Hands clients to the shards in turn until the endpoint is closed.
-pub async fn run(ingest: Arc<Ingest>, endpoint: Endpoint, config: QuicConfig) {
-    let open = Arc::new(Semaphore::new(config.connections_max));
-    let handshakes = Arc::new(AtomicUsize::new(0));
-    let mut turn = 0_usize;
-    while let Some(incoming) = endpoint.accept().await {
+/// A client that was let in, counted until dropped.
+pub struct Admitted {
+    /// One of the open connections.
+    pub seat: Seat,
+    /// One of the unfinished handshakes.
+    pub handshake: Handshake,
+}
+
+/// Counts as an unfinished handshake until dropped.
+pub struct Handshake(Arc<AtomicUsize>);
+
+impl Handshake {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The one who decides.
+pub struct Door {
+    gate: Arc<Gate>,
+    config: QuicConfig,
+    open: Arc<Semaphore>,
+    handshakes: Arc<AtomicUsize>,
+    turn: usize,
+}
+
+impl Door {
+    pub fn new(gate: Arc<Gate>, config: QuicConfig) -> Self {
+        let open = Arc::new(Semaphore::new(config.connections_max));
+        Self { gate, config, open, handshakes: Arc::default(), turn: 0 }
+    }
+
+    /// What to do with this one.
+    pub fn answer(&self, incoming: &Incoming) -> Answer {
         let validated = incoming.remote_address_validated() || !incoming.may_retry();
-        let answer = answer(validated, handshakes.load(Ordering::Relaxed), &config);
-        let seat = || {
-            let permit = Arc::clone(&open).try_acquire_owned().ok()?;
-            let (gate, from) = (&ingest.house.gate, incoming.remote_address().ip());
-            let within = gate.ask(from, Instant::now()).is_ok();
-            within.then(|| gate.open(from)).flatten().map(|place| (permit, place))
-        };
-        let (answer, seat) = match answer {
-            Answer::Accept => (answer, seat()),
-            other => (other, None),
-        };
-        match (answer, seat) {
-            (Answer::Retry, _) => retry(incoming),
-            (Answer::Accept, Some(permit)) => {
-                let handshake = Handshake::begin(&handshakes);
-                let (ingest, timeout) = (Arc::clone(&ingest), config.handshake_timeout);
-                turn = (turn + 1) % ingest.shards.len();
-                let shard = ingest.shards[turn].clone();
-                let arrival = Box::new(Arrival { incoming, ingest, handshake, timeout, permit });
-                if let Err(full) = shard.try_send(Command::Arrival(arrival))
-                    && let Command::Arrival(arrival) = full.into_inner()
-                {
-                    refuse(arrival.incoming);
-                }
-            }
-            _ => refuse(incoming),
+        match first_answer(validated, self.handshakes.load(Ordering::Relaxed), &self.config) {
+            FirstAnswer::Retry => Answer::Retry,
+            FirstAnswer::Refuse => Answer::Refuse,
+            FirstAnswer::Consider => self.seat(incoming).map_or(Answer::Refuse, |seat| {
+                Answer::Accept(Admitted { seat, handshake: Handshake::begin(&self.handshakes) })
+            }),
         }
     }
+
+    fn seat(&self, incoming: &Incoming) -> Option<Seat> {
+        let permit = Arc::clone(&self.open).try_acquire_owned().ok()?;
+        let from = incoming.remote_address().ip();
+        let within = self.gate.ask(from, Instant::now()).is_ok();
+        within.then(|| self.gate.open(from)).flatten().map(|place| (permit, place))
+    }
+
+    /// Which of so many shards the next client is handshaken on: one after the other.
+    pub fn turn(&mut self, shards: usize) -> usize {
+        self.turn = (self.turn + 1) % shards;
+        self.turn
+    }
 }
 
-fn answer(validated: bool, handshakes: usize, config: &QuicConfig) -> Answer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstAnswer {
+    Consider,
+    Retry,
+    Refuse,
+}
+
+fn first_answer(validated: bool, handshakes: usize, config: &QuicConfig) -> FirstAnswer {
     if handshakes >= config.handshakes_max {
-        return Answer::Refuse;
+        return FirstAnswer::Refuse;
     }
     if !validated && handshakes >= config.retry_above {
-        return Answer::Retry;
+        return FirstAnswer::Retry;
     }
-    Answer::Accept
-}
-
-fn retry(incoming: Incoming) {
-    metrics::arrival("retry");
-    // It was asked before whether it may.
-    let _ = incoming.retry();
-}
-
-fn refuse(incoming: Incoming) {
-    metrics::arrival("refused");
-    incoming.refuse();
+    FirstAnswer::Consider
 }
 
 #[cfg(test)]
@@ -95,13 +118,13 @@ mod tests {
             secret: [0; 32],
         };
         let check = |validated, handshakes, expected| {
-            assert_eq!(answer(validated, handshakes, &config), expected, "{validated} {handshakes}");
+            assert_eq!(first_answer(validated, handshakes, &config), expected, "{validated} {handshakes}");
         };
-        check(false, 3, Answer::Accept);
-        check(false, 4, Answer::Retry);
-        check(true, 4, Answer::Accept);
-        check(true, 9, Answer::Accept);
-        check(true, 10, Answer::Refuse);
-        check(false, 10, Answer::Refuse);
+        check(false, 3, FirstAnswer::Consider);
+        check(false, 4, FirstAnswer::Retry);
+        check(true, 4, FirstAnswer::Consider);
+        check(true, 9, FirstAnswer::Consider);
+        check(true, 10, FirstAnswer::Refuse);
+        check(false, 10, FirstAnswer::Refuse);
     }
 }

@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
 use ring::{hkdf, hmac};
 use wayfare_wire::frame::MESSAGE_BYTES_MAX;
 
@@ -47,7 +47,7 @@ pub fn server_config(tls: rustls::ServerConfig, ingest: &IngestConfig, quic: &Qu
 
 fn transport(heartbeat: Duration) -> TransportConfig {
     // Silence of two and a half heartbeats is the end, as everywhere. A heartbeat is a message of ours, so that clients see it too.
-    let silence = quinn::IdleTimeout::try_from(heartbeat.mul_f64(2.5)).ok();
+    let silence = IdleTimeout::try_from(heartbeat.mul_f64(2.5)).ok();
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(1_u8.into())
@@ -63,17 +63,25 @@ fn transport(heartbeat: Duration) -> TransportConfig {
     transport
 }
 
-/// Opens the endpoint in the calling thread's runtime.
-pub fn open(socket: UdpSocket, server: ServerConfig, secret: &[u8; 32]) -> io::Result<Endpoint> {
+/// What tells connections of this house, of any start, from others.
+pub fn config(secret: &[u8; 32]) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     // Connections of an earlier start are recognised by their ids, and answered that they are gone.
     let id_key = hmac::sign(&reset_key, b"connection ids");
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(move || Box::new(Ids::new(id_key.as_ref())));
+    config
+}
+
+/// Room in the kernel for what comes while a core is busy.
+///
+/// # Errors
+/// The socket cannot be made one that never blocks.
+pub fn prepare(socket: &UdpSocket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let buffers = socket2::SockRef::from(&socket);
+    let buffers = socket2::SockRef::from(socket);
     // The kernel gives what its own limit allows.
     let _ = buffers.set_recv_buffer_size(SOCKET_BYTES);
     let _ = buffers.set_send_buffer_size(SOCKET_BYTES);
-    Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))
+    Ok(())
 }

@@ -3,106 +3,139 @@
 
 use std::time::{Duration, Instant};
 
-use quinn::{Connection, SendStream, VarInt};
-use tokio::time::timeout;
 use wayfare_engine::DriverId;
 use wayfare_net::gate::whole_ms;
+use wayfare_net::serve::Seat;
 use wayfare_wire::codec::DriveCodec;
-use wayfare_wire::frame::{self, Frames};
+use wayfare_wire::frame;
 use wayfare_wire::messages::Bye;
 use wayfare_wire::messages::drive::{FromDriver, ToDriver};
 use wayfare_wire::{Claims, CloseCode};
 
-use super::{Arrival, Greeted};
-use crate::shard::Command;
+use super::admit::{Admitted, Handshake};
+use super::talk::{Control, Talk};
 use crate::{Ingest, hello, metrics};
 
-/// Most bytes taken from the control stream in one piece.
-const PIECE: usize = 16 * 1024;
+/// The codec's name and `hello`.
+const WORDS: usize = 2;
 
-/// Who is put off has this long to take it.
-const GOODBYE: Duration = Duration::from_secs(5);
-
-/// Runs on the core that will own the connection's packets.
-pub(crate) async fn greet(arrival: Arrival) {
-    let Arrival { incoming, ingest, handshake, timeout: within, permit } = arrival;
-    let Ok(connecting) = incoming.accept() else { return failed() };
-    let Ok(Ok(connection)) = timeout(within, connecting).await else { return failed() };
-    drop(handshake);
-    metrics::arrival("accepted");
-    let heard = timeout(ingest.house.config.auth_timeout, listen(&ingest, &connection)).await;
-    match heard.unwrap_or(Err(CloseCode::Unauthorized)) {
-        Ok(First { stream: (send, recv), frames, codec, session, behind, claims, driver }) => {
-            if let Err(wait) = ingest.house.gate.arrive(&claims, Instant::now()) {
-                return put_off(&connection, send, codec, whole_ms(wait)).await;
-            }
-            let greeted =
-                Greeted { connection: connection.clone(), send, recv, frames, codec, behind, session, permit };
-            let command = Command::Quic { greeted: Box::new(greeted), claims, driver };
-            if ingest.shard(driver).try_send(command).is_err() {
-                close(&connection, CloseCode::Overloaded);
-            }
-        }
-        Err(code) => close(&connection, code),
-    }
-}
-
-/// What the first words say.
-struct First {
-    stream: (SendStream, quinn::RecvStream),
-    frames: Frames,
+/// A client that has not said who it is.
+pub struct Stranger {
+    /// Until the handshake is complete.
+    handshake: Option<Handshake>,
+    seat: Seat,
+    /// The handshake, then the hello, must be complete by then.
+    until: Instant,
+    words: Vec<Vec<u8>>,
     codec: DriveCodec,
-    session: String,
-    behind: Vec<Vec<u8>>,
-    claims: Claims,
-    driver: DriverId,
 }
 
-async fn listen(ingest: &Ingest, connection: &Connection) -> Result<First, CloseCode> {
-    let (send, mut recv) = connection.accept_bi().await.map_err(|_| CloseCode::Normal)?;
-    let (mut frames, mut messages) = (Frames::default(), Vec::<Vec<u8>>::new());
-    let mut codec = DriveCodec::default();
-    while messages.len() < 2 {
-        // An end before the hello is as good as no hello.
-        let piece = recv.read_chunk(PIECE, true).await.ok().flatten().ok_or(CloseCode::Protocol)?;
-        let fed = frames.feed(&piece.bytes, &mut |message| messages.push(message.to_vec()));
-        fed.map_err(|_| CloseCode::TooBig)?;
-        if let Some(name) = messages.first() {
+/// What its first words say.
+pub struct Hello {
+    pub claims: Claims,
+    pub driver: DriverId,
+    /// How messages are written.
+    pub codec: DriveCodec,
+    /// As `hello` said it.
+    pub session: String,
+    /// Messages that came right behind `hello`.
+    pub behind: Vec<Vec<u8>>,
+    /// Counts the connection as open until dropped.
+    pub seat: Seat,
+}
+
+/// What becomes of a stranger.
+pub enum Greeting {
+    /// Nothing yet.
+    Waits(Box<Stranger>),
+    /// A driver.
+    Known(Box<Hello>),
+    /// It has been told to come again later; once it has taken that, or soon anyway, it is closed.
+    PutOff,
+    /// It must go: code and word travel in the closing packet, as to one who is not known there is no `bye`.
+    Turned(CloseCode),
+    /// It has gone, or never came.
+    Gone,
+}
+
+impl Stranger {
+    pub fn new(admitted: Admitted, handshake_timeout: Duration, now: Instant) -> Self {
+        let Admitted { seat, handshake } = admitted;
+        let (until, codec) = (now + handshake_timeout, DriveCodec::default());
+        Self { handshake: Some(handshake), seat, until, words: Vec::new(), codec }
+    }
+
+    /// Until when it is waited for.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Looks at what has come.
+    pub fn turn(mut self: Box<Self>, talk: &mut Talk, ingest: &Ingest, now: Instant) -> Greeting {
+        if self.handshake.is_some() && talk.is_connected() {
+            metrics::arrival("accepted");
+            (self.handshake, self.until) = (None, now + ingest.house.config.auth_timeout);
+        }
+        let shaken = self.handshake.is_none();
+        if talk.take_lost().is_some() || (!shaken && now >= self.until) {
+            if !shaken {
+                metrics::arrival("unfinished");
+                talk.abandon(now);
+            }
+            return Greeting::Gone;
+        }
+        if !shaken {
+            return Greeting::Waits(self);
+        }
+        match self.listen(talk) {
+            Ok(()) if self.words.len() >= WORDS => {}
+            Ok(()) if now >= self.until => return Greeting::Turned(CloseCode::Unauthorized),
+            Ok(()) => return Greeting::Waits(self),
+            Err(code) => return Greeting::Turned(code),
+        }
+        let hello = match self.understand(ingest) {
+            Ok(hello) => hello,
+            Err(code) => return Greeting::Turned(code),
+        };
+        if let Err(wait) = ingest.house.gate.arrive(&hello.claims, now) {
+            put_off(talk, hello.codec, whole_ms(wait));
+            return Greeting::PutOff;
+        }
+        Greeting::Known(Box::new(hello))
+    }
+
+    fn listen(&mut self, talk: &mut Talk) -> Result<(), CloseCode> {
+        let read = talk.read_control(&mut |message| self.words.push(message.to_vec()));
+        if let Some(name) = self.words.first() {
             let known = std::str::from_utf8(name).ok().and_then(DriveCodec::of);
-            codec = known.ok_or(CloseCode::Unsupported)?;
+            self.codec = known.ok_or(CloseCode::Unsupported)?;
+        }
+        match read {
+            Control::TooBig => Err(CloseCode::TooBig),
+            // An end before the hello is as good as no hello.
+            Control::Ended | Control::Torn if self.words.len() < WORDS => Err(CloseCode::Protocol),
+            _ => Ok(()),
         }
     }
-    let behind = messages.split_off(2);
-    let (token, session) = match codec.read(&messages[1]) {
-        Ok((FromDriver::Hello { token: Some(token), session }, _)) => (token, session),
-        _ => return Err(CloseCode::Unauthorized),
-    };
-    let (claims, driver) = hello::verify(ingest, &token)?;
-    Ok(First { stream: (send, recv), frames, codec, session, behind, claims, driver })
-}
 
-fn failed() {
-    metrics::arrival("unfinished");
+    fn understand(mut self, ingest: &Ingest) -> Result<Hello, CloseCode> {
+        let behind = self.words.split_off(WORDS);
+        let (token, session) = match self.codec.read(&self.words[1]) {
+            Ok((FromDriver::Hello { token: Some(token), session }, _)) => (token, session),
+            _ => return Err(CloseCode::Unauthorized),
+        };
+        let (claims, driver) = hello::verify(ingest, &token)?;
+        Ok(Hello { claims, driver, codec: self.codec, session, behind, seat: self.seat })
+    }
 }
 
 /// Tells when to come again. A closing packet would throw away what is still on its way: the client is given a moment to take it.
-async fn put_off(connection: &Connection, mut send: SendStream, codec: DriveCodec, retry_after_ms: u32) {
+fn put_off(talk: &mut Talk, codec: DriveCodec, retry_after_ms: u32) {
     let code = CloseCode::Overloaded;
+    metrics::closed(code);
     let bye = Bye { code: code.number(), reason: code.word().into(), retry_after_ms: Some(retry_after_ms) };
     let (mut message, mut framed) = (Vec::new(), Vec::new());
     codec.write(&mut message, &ToDriver::Bye(bye));
     frame::write(&mut framed, &message);
-    let saying = async {
-        if send.write_all(&framed).await.is_ok() && send.finish().is_ok() {
-            let _ = send.stopped().await;
-        }
-    };
-    let _ = timeout(GOODBYE, saying).await;
-    close(connection, code);
-}
-
-/// To one who is not known there is no `bye`: code and word travel in the closing packet itself.
-fn close(connection: &Connection, code: CloseCode) {
-    metrics::closed(code);
-    connection.close(VarInt::from_u32(code.number().into()), code.word().as_bytes());
+    talk.say(framed);
 }

@@ -3,8 +3,7 @@
 //! The library's own generator has 24 random bits. An id given out with a Retry is not looked up among those in use; with 2,000 clients
 //! connected, one in some thousand newcomers was given another's, and its packets never arrived.
 
-use quinn::{ConnectionId, ConnectionIdGenerator};
-use quinn_proto::InvalidCid;
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 

@@ -37,15 +37,12 @@ pub fn open(shard: &Rc<Shard>, socket: Socket, codec: DriveCodec, claims: Claims
         state.close(id, CloseCode::Draining, Some(1000));
     }
     drop(state);
-    tokio::task::spawn_local(run(Rc::clone(shard), id, half, early));
+    tokio::task::spawn_local(run(Rc::clone(shard), id, driver, half, early));
 }
 
 /// Brings the driver into memory, then reads until the connection ends.
-async fn run(shard: Rc<Shard>, id: ConnId, mut half: ReadHalf, early: Bytes) {
-    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(conn.line.wake())))
-    else {
-        return;
-    };
+async fn run(shard: Rc<Shard>, id: ConnId, driver: DriverId, mut half: ReadHalf, early: Bytes) {
+    let Some(wake) = shard.state.borrow_mut().link(id).map(|link| Rc::clone(&link.wake)) else { return };
     // Boxed, so that its state (with a database's futures in it) is not part of this task for as long as the connection lives.
     match Box::pin(shard.ensure(driver)).await {
         Ok(()) => {}

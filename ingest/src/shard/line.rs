@@ -1,8 +1,5 @@
-//! The line to a driver as the shard sees it: a WebSocket whose socket it writes itself, or a QUIC connection whose task does.
+//! The line to a driver as the shard sees it: a WebSocket whose socket it writes itself, or a QUIC connection, written at the end of the turn.
 
-use std::rc::Rc;
-
-use tokio::sync::Notify;
 use wayfare_net::ws::link::{Health, Link, LinkLimits};
 use wayfare_net::ws::{Opcode, write};
 use wayfare_wire::codec::DriveCodec;
@@ -18,11 +15,11 @@ pub enum Line {
 }
 
 impl Line {
-    /// Wakes the connection's task.
-    pub fn wake(&self) -> &Rc<Notify> {
+    /// Gives the connection a turn.
+    pub fn nudge(&self) {
         match self {
-            Self::WebSocket(link) => &link.wake,
-            Self::Quic(line) => &line.wake,
+            Self::WebSocket(link) => link.wake.notify_one(),
+            Self::Quic(line) => line.nudge(),
         }
     }
 

@@ -1,20 +1,24 @@
-//! What a shard keeps of a QUIC connection: what waits to be written, the clocks, and the end once it is near. The connection's task
-//! ([`super::quic_task`]) takes it from here.
+//! What a shard keeps of a driver's QUIC connection: what waits to be written, the clocks, and the end once it is near. The shard's task
+//! of QUIC ([`super::quic_task`]) takes it from here.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use quinn_proto::ConnectionHandle;
 use tokio::sync::Notify;
 use wayfare_net::bucket::Bucket;
 use wayfare_net::serve::Seat;
 use wayfare_net::ws::link::{Health, LinkLimits};
 use wayfare_wire::{CloseCode, frame};
 
+use crate::quic::STALL;
+
 /// Bytes that may wait for a client that takes none. Beyond it the client is not reading at all.
 const UNSENT_MAX: usize = 128 * 1024;
 
-/// A message begun on the control stream may stay unfinished for this long, seconds: a tunnel's length.
-pub const STALL_S: u32 = 30;
+/// A message begun on the control stream may stay unfinished for this long, seconds: as long as one on a stream of its own.
+const STALL_S: u32 = STALL.as_secs() as u32;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +29,31 @@ pub enum End {
     Cut(CloseCode),
 }
 
+/// Connections of a shard that have something to do, and the word that there are some.
+#[derive(Default)]
+pub struct Due {
+    handles: RefCell<Vec<ConnectionHandle>>,
+    pub some: Notify,
+}
+
+impl Due {
+    fn put(&self, handle: ConnectionHandle) {
+        self.handles.borrow_mut().push(handle);
+        self.some.notify_one();
+    }
+
+    /// Moves all of them to `into`.
+    pub fn take(&self, into: &mut Vec<ConnectionHandle>) {
+        into.append(&mut self.handles.borrow_mut());
+    }
+}
+
 /// See the module. Seconds are the shard's own count.
 pub struct QuicLine {
-    /// Wakes the connection's task.
-    pub wake: Rc<Notify>,
+    handle: ConnectionHandle,
+    due: Rc<Due>,
+    /// The driver is in memory and `hello` was heard.
+    is_open: bool,
     unsent: Vec<u8>,
     /// The task has taken bytes that the client has no room for yet.
     writing: bool,
@@ -43,9 +68,11 @@ pub struct QuicLine {
 }
 
 impl QuicLine {
-    pub fn new(permit: Seat, limits: &LinkLimits, now_s: u32) -> Self {
+    pub fn new(handle: ConnectionHandle, due: Rc<Due>, permit: Seat, limits: &LinkLimits, now_s: u32) -> Self {
         Self {
-            wake: Rc::new(Notify::new()),
+            handle,
+            due,
+            is_open: false,
             unsent: Vec::new(),
             writing: false,
             moved_s: now_s,
@@ -55,6 +82,22 @@ impl QuicLine {
             end: None,
             _permit: permit,
         }
+    }
+
+    /// From now on it is read.
+    pub fn open(&mut self) {
+        self.is_open = true;
+        self.nudge();
+    }
+
+    /// Whether it is read.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Gives the connection a turn.
+    pub fn nudge(&self) {
+        self.due.put(self.handle);
     }
 
     pub fn is_closing(&self) -> bool {
@@ -71,8 +114,10 @@ impl QuicLine {
         if self.unsent.len() + frames.len() > UNSENT_MAX {
             return self.cut(CloseCode::Slow);
         }
+        if self.unsent.is_empty() {
+            self.nudge();
+        }
         self.unsent.extend_from_slice(frames);
-        self.wake.notify_one();
     }
 
     /// Gives out what waits.
@@ -110,7 +155,7 @@ impl QuicLine {
 
     pub fn cut(&mut self, code: CloseCode) {
         self.end = Some(End::Cut(code));
-        self.wake.notify_one();
+        self.nudge();
     }
 
     pub fn health(&mut self, limits: &LinkLimits, now_s: u32) -> Health {

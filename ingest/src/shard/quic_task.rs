@@ -1,261 +1,468 @@
-//! The task of a driver's QUIC connection: it reads the control stream and one stream per message side by side, and writes what the
-//! shard has for the driver.
+//! The shard's task of QUIC: it owns the shard's connections and gives each a turn when packets have come for it, when its clock says so,
+//! or when the shard has something to say on it.
+//!
+//! A turn has two halves. First every connection with a turn is read, and its messages are judged; then each is written, once, with all
+//! that this has brought about. So an answer travels in the packet that acknowledges what it answers.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::future::FutureExt as _;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt};
-use tokio::sync::Notify;
-use wayfare_engine::DriverId;
-use wayfare_wire::frame::{Frames, MESSAGE_BYTES_MAX};
-use wayfare_wire::{Claims, CloseCode};
+use ahash::AHashMap;
+use quinn_proto::{ConnectionError, ConnectionHandle, Transmit};
+use tokio_util::time::{DelayQueue, delay_queue};
+use wayfare_wire::CloseCode;
 
 use super::Shard;
 use super::drivers::Refused;
 use super::line::Line;
-use super::quic_line::{End, QuicLine, STALL_S};
+use super::quic_line::{Due, End, QuicLine};
 use super::state::{ConnId, State};
-use crate::metrics;
-use crate::quic::Greeted;
+use crate::quic::{Arrival, Control, Fault, Greeted, Greeting, Hello, Mail, Parcel, Stranger, Switch, Talk};
+use crate::{Ingest, metrics};
 
-/// After the goodbye the client has this long to take it.
+/// After the goodbye a driver has this long to take it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Most bytes taken from the control stream in one piece.
-const PIECE: usize = 16 * 1024;
+/// Who is put off has this long.
+const LINGER_STRANGER: Duration = Duration::from_secs(5);
 
-/// What is left when a connection is over.
-enum Over {
-    /// Close it with this code.
-    With(CloseCode),
-    /// It is gone already.
-    Gone(ConnectionError),
+/// Parcels taken before what they bring about is written.
+const PARCELS_PER_TURN: usize = 64;
+
+/// Most packets of one connection handed to the system at once. The room they are written to grows with it.
+const SEGMENTS_MAX: usize = 10;
+
+/// One connection of the shard.
+struct Held {
+    talk: Talk,
+    stage: Stage,
+    /// Stands among those with a turn.
+    touched: bool,
+    /// When it is given a turn by the clock, which may be sooner than it wants.
+    alarm: Option<(Instant, delay_queue::Key)>,
 }
 
-/// What to do next.
-enum Turn {
-    /// Read and write; messages' streams only if it `listens`.
-    Talk { listens: bool },
-    /// Write this and what was begun, then end.
-    Farewell(Vec<u8>, CloseCode),
-    /// End.
-    Over(CloseCode),
+enum Stage {
+    /// It has not said who it is.
+    Stranger(Box<Stranger>),
+    /// A driver's.
+    Driver(ConnId),
+    /// The last words are on their way.
+    Leaving { driver: Option<ConnId>, code: CloseCode, until: Instant },
+    /// Kept until the other side knows that it is closed.
+    Closed,
 }
 
-/// Why a message's own stream gave no message.
-enum Fault {
-    TooBig,
-    Stalled,
-    /// The client took it back, or the connection is gone, which shows itself elsewhere.
-    Withdrawn,
+/// See the module.
+struct Talks {
+    shard: Rc<Shard>,
+    ingest: Arc<Ingest>,
+    switch: Arc<Switch>,
+    index: usize,
+    handshake_timeout: Duration,
+    held: AHashMap<ConnectionHandle, Box<Held>>,
+    alarms: DelayQueue<ConnectionHandle>,
+    /// Those with a turn, each once.
+    touched: Vec<ConnectionHandle>,
+    /// Those that the shard has something for.
+    due: Rc<Due>,
+    /// Room for packets about to be sent.
+    packets: Vec<u8>,
+    /// Packets that the socket had no room for. Until it has, nothing else is sent.
+    stuck: Option<(Transmit, Vec<u8>)>,
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Fault>>>>;
-
-/// Takes a connection into the shard.
-pub fn open(shard: &Rc<Shard>, greeted: Greeted, claims: Claims, driver: DriverId) {
-    let Greeted { connection, send, recv, frames, codec, behind, session, permit } = greeted;
-    let mut state = shard.state.borrow_mut();
-    let line = Line::Quic(QuicLine::new(permit, &state.link_limits, state.now_s()));
-    let id = state.add(line, codec, claims, driver);
-    if state.draining {
-        state.close(id, CloseCode::Draining, Some(1000));
-    }
-    drop(state);
-    let talk = Talk { connection, send, recv, frames, readings: FuturesUnordered::new(), out: Vec::new(), sent: 0 };
-    tokio::task::spawn_local(run(Rc::clone(shard), id, talk, session, behind));
-}
-
-/// Brings the driver into memory, then reads and writes until the connection ends.
-async fn run(shard: Rc<Shard>, id: ConnId, mut talk: Talk, session: String, behind: Vec<Vec<u8>>) {
-    let Some((driver, wake)) = shard.state.borrow_mut().conn(id).map(|conn| (conn.driver, Rc::clone(conn.line.wake())))
-    else {
-        return;
+/// Runs until the switch is gone.
+pub async fn run(shard: Rc<Shard>, mail: Mail) {
+    let Mail { ingest, switch, mut parcels, handshake_timeout } = mail;
+    let index = shard.state.borrow().index;
+    let mut talks = Talks {
+        shard,
+        ingest,
+        switch: Arc::clone(&switch),
+        index,
+        handshake_timeout,
+        held: AHashMap::new(),
+        alarms: DelayQueue::new(),
+        touched: Vec::new(),
+        due: Rc::default(),
+        packets: Vec::new(),
+        stuck: None,
     };
-    // Boxed, so that its state (with a database's futures in it) is not part of this task for as long as the connection lives.
-    match Box::pin(shard.ensure(driver)).await {
-        Ok(()) => shard.state.borrow_mut().hello(id, &session, None),
-        Err(Refused::Unknown) => shard.state.borrow_mut().close(id, CloseCode::Unauthorized, None),
-        Err(Refused::NotReady) => shard.state.borrow_mut().close(id, CloseCode::Overloaded, Some(1000)),
+    let due = Rc::clone(&talks.due);
+    let (mut inbox, mut rung) = (Vec::with_capacity(PARCELS_PER_TURN), Vec::new());
+    loop {
+        let Talks { alarms, stuck, .. } = &mut talks;
+        let mut sent = false;
+        tokio::select! {
+            count = parcels.recv_many(&mut inbox, PARCELS_PER_TURN) => if count == 0 { return },
+            () = poll_fn(|cx| poll_alarms(alarms, &mut rung, cx)) => {}
+            () = due.some.notified() => {}
+            () = send_stuck(&switch, stuck.as_ref()), if stuck.is_some() => sent = true,
+        }
+        if sent {
+            talks.unstick();
+        }
+        rung.drain(..).for_each(|handle| talks.ring(handle));
+        inbox.drain(..).for_each(|parcel| talks.take(parcel));
+        talks.turn();
     }
-    for message in &behind {
-        shard.state.borrow_mut().heard_on_quic(id, message);
-    }
-    drop((behind, session));
-    match talk.converse(&shard, id, &wake).await {
-        Over::With(code) => talk.close(code),
-        Over::Gone(ConnectionError::TimedOut) => metrics::closed(CloseCode::Silent),
-        Over::Gone(_) => {}
-    }
-    shard.state.borrow_mut().remove(id);
-    shard.wants.notify_one();
 }
 
-/// The connection as its task holds it.
-struct Talk {
-    connection: Connection,
-    send: SendStream,
-    recv: RecvStream,
-    frames: Frames,
-    /// Messages that have come in part.
-    readings: FuturesUnordered<Reading>,
-    /// Being written, up to `sent`.
-    out: Vec<u8>,
-    sent: usize,
+async fn send_stuck(switch: &Switch, stuck: Option<&(Transmit, Vec<u8>)>) {
+    if let Some((transmit, packets)) = stuck {
+        switch.send_later(transmit, packets).await;
+    }
 }
 
-impl Talk {
-    async fn converse(&mut self, shard: &Rc<Shard>, id: ConnId, wake: &Notify) -> Over {
-        loop {
-            let listens = match self.turn(shard, id) {
-                Turn::Talk { listens } => listens,
-                Turn::Farewell(rest, code) => {
-                    self.farewell(&rest).await;
-                    return Over::With(code);
+/// Ready once somebody's time has come; all of those are in `rung` then.
+fn poll_alarms(
+    alarms: &mut DelayQueue<ConnectionHandle>,
+    rung: &mut Vec<ConnectionHandle>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    while let Poll::Ready(Some(alarm)) = alarms.poll_expired(cx) {
+        rung.push(alarm.into_inner());
+    }
+    if rung.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+}
+
+impl Talks {
+    fn ring(&mut self, handle: ConnectionHandle) {
+        if let Some(held) = self.held.get_mut(&handle) {
+            held.alarm = None;
+        }
+        self.touch(handle);
+    }
+
+    /// The socket has room again: whoever had something to send has kept it. Rare enough to ask everyone.
+    fn unstick(&mut self) {
+        self.stuck = None;
+        self.touch_all();
+    }
+
+    fn touch_all(&mut self) {
+        let handles: Vec<_> = self.held.keys().copied().collect();
+        handles.into_iter().for_each(|handle| self.touch(handle));
+    }
+
+    fn touch(&mut self, handle: ConnectionHandle) {
+        if let Some(held) = self.held.get_mut(&handle).filter(|held| !held.touched) {
+            held.touched = true;
+            self.touched.push(handle);
+        }
+    }
+
+    fn put(&mut self, talk: Talk, stage: Stage) {
+        let handle = talk.name.handle;
+        self.held.insert(handle, Box::new(Held { talk, stage, touched: true, alarm: None }));
+        self.touched.push(handle);
+    }
+
+    fn take(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Event(name, event) => match self.held.get_mut(&name.handle) {
+                Some(held) if held.talk.name == name => {
+                    held.talk.handle(event);
+                    self.touch(name.handle);
                 }
-                Turn::Over(code) => return Over::With(code),
+                _ => self.switch.forward(name, event, self.index),
+            },
+            Parcel::Arrival(arrival) => {
+                let Arrival { incoming, admitted } = *arrival;
+                if self.shard.state.borrow().draining {
+                    return self.switch.refuse(incoming);
+                }
+                match self.switch.accept(incoming, self.index) {
+                    Some((name, quic)) => {
+                        let stranger = Stranger::new(admitted, self.handshake_timeout, Instant::now());
+                        self.put(Talk::new(name, quic), Stage::Stranger(Box::new(stranger)));
+                    }
+                    None => metrics::arrival("unfinished"),
+                }
+            }
+            Parcel::Greeted(greeted) => {
+                let Greeted { talk, hello } = *greeted;
+                self.settle(talk, hello);
+            }
+            Parcel::Close => self.close_all(),
+        }
+    }
+
+    fn close_all(&mut self) {
+        let now = Instant::now();
+        for held in self.held.values_mut().filter(|held| !matches!(held.stage, Stage::Closed)) {
+            let driver = match held.stage {
+                Stage::Driver(id) => Some(id),
+                Stage::Leaving { driver, .. } => driver,
+                Stage::Stranger(_) | Stage::Closed => None,
             };
-            tokio::select! {
-                written = self.send.write(&self.out[self.sent..]), if !self.out.is_empty() => {
-                    let Ok(count) = written else { return self.lost() };
-                    self.written(shard, id, count);
+            held.stage = self.shard.part(&mut held.talk, driver, CloseCode::Draining, now);
+        }
+        self.touch_all();
+    }
+
+    /// A driver of this shard.
+    fn settle(&mut self, talk: Talk, hello: Hello) {
+        let Hello { claims, driver, codec, session, behind, seat } = hello;
+        let mut state = self.shard.state.borrow_mut();
+        let handle = talk.name.handle;
+        let line = QuicLine::new(handle, Rc::clone(&self.due), seat, &state.link_limits, state.now_s());
+        let id = state.add(Line::Quic(line), codec, claims, driver);
+        if state.draining {
+            state.close(id, CloseCode::Draining, Some(1000));
+        }
+        drop(state);
+        self.put(talk, Stage::Driver(id));
+        let shard = Rc::clone(&self.shard);
+        tokio::task::spawn_local(async move {
+            let ensured = shard.ensure(driver).await;
+            let mut state = shard.state.borrow_mut();
+            match ensured {
+                Ok(()) => state.hello(id, &session, None),
+                Err(Refused::Unknown) => state.close(id, CloseCode::Unauthorized, None),
+                Err(Refused::NotReady) => state.close(id, CloseCode::Overloaded, Some(1000)),
+            }
+            for message in &behind {
+                state.heard_on_quic(id, message);
+            }
+            if let Some(line) = state.quic_line(id) {
+                line.open();
+            }
+        });
+    }
+
+    /// Reads whoever has a turn, then writes them.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let (mut heard, mut due) = (0, Vec::new());
+        loop {
+            // What one says may give another something to be told.
+            self.due.take(&mut due);
+            due.drain(..).for_each(|handle| self.touch(handle));
+            let Some(handle) = self.touched.get(heard).copied() else { break };
+            heard += 1;
+            self.hear(handle, now);
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.drain(..).for_each(|handle| self.speak(handle, now));
+        self.touched = touched;
+    }
+
+    /// The first half of a turn.
+    fn hear(&mut self, handle: ConnectionHandle, now: Instant) {
+        let Some(held) = self.held.get_mut(&handle) else { return };
+        let talk = &mut held.talk;
+        talk.step(now);
+        let mut known = None;
+        held.stage = match std::mem::replace(&mut held.stage, Stage::Closed) {
+            Stage::Stranger(stranger) => match stranger.turn(talk, &self.ingest, now) {
+                Greeting::Waits(stranger) => Stage::Stranger(stranger),
+                Greeting::Known(hello) => {
+                    known = Some(hello);
+                    Stage::Closed
                 }
-                stream = self.connection.accept_uni(), if listens => match stream {
-                    Ok(stream) => self.begin(shard, id, stream),
-                    Err(error) => return Over::Gone(error),
-                },
-                Some(read) = self.readings.next(), if !self.readings.is_empty() => take(shard, id, read),
-                piece = self.recv.read_chunk(PIECE, true) => match piece {
-                    Ok(Some(piece)) => self.control(shard, id, &piece.bytes),
-                    // The client has nothing more to say: it leaves.
-                    Ok(None) if self.frames.is_waiting() => return Over::With(CloseCode::Protocol),
-                    Ok(None) | Err(ReadError::Reset(_)) => return Over::With(CloseCode::Normal),
-                    Err(ReadError::ConnectionLost(error)) => return Over::Gone(error),
-                    Err(_) => return Over::With(CloseCode::Protocol),
-                },
-                () = wake.notified() => {}
+                Greeting::PutOff => {
+                    Stage::Leaving { driver: None, code: CloseCode::Overloaded, until: now + LINGER_STRANGER }
+                }
+                Greeting::Turned(code) => {
+                    metrics::closed(code);
+                    talk.close(now, code);
+                    Stage::Closed
+                }
+                Greeting::Gone => Stage::Closed,
+            },
+            Stage::Driver(id) => match self.shard.hear_driver(talk, id, now) {
+                Some(code) => self.shard.part(talk, Some(id), code, now),
+                None => Stage::Driver(id),
+            },
+            Stage::Leaving { driver, code, until } => {
+                if talk.take_lost().is_some() || talk.is_taken() || now >= until {
+                    self.shard.part(talk, driver, code, now)
+                } else {
+                    Stage::Leaving { driver, code, until }
+                }
             }
-        }
-    }
-
-    /// What the shard has for this connection now.
-    fn turn(&mut self, shard: &Rc<Shard>, id: ConnId) -> Turn {
-        let mut state = shard.state.borrow_mut();
-        let now_s = state.now_s();
-        let Some(conn) = state.conn(id) else { return Turn::Over(CloseCode::Normal) };
-        // Streams are opened for reading only when it is known whose they are: until then they wait, within QUIC's own bounds.
-        let listens = conn.session.is_some();
-        let Line::Quic(line) = &mut conn.line else { return Turn::Over(CloseCode::Normal) };
-        match line.end() {
-            Some(End::Cut(code)) => return Turn::Over(code),
-            Some(End::Farewell(code)) => return Turn::Farewell(line.take(now_s), code),
-            None if self.out.is_empty() => self.out = line.take(now_s),
-            None => {}
-        }
-        Turn::Talk { listens }
-    }
-
-    fn written(&mut self, shard: &Rc<Shard>, id: ConnId, count: usize) {
-        self.sent += count;
-        let all = self.sent == self.out.len();
-        if all {
-            // An idle connection owns no buffer.
-            (self.out, self.sent) = (Vec::new(), 0);
-        }
-        let mut state = shard.state.borrow_mut();
-        let now_s = state.now_s();
-        if let Some(Line::Quic(line)) = state.conn(id).map(|conn| &mut conn.line) {
-            line.moved(all, now_s);
-        }
-    }
-
-    /// A message's stream: mostly all of it is here.
-    fn begin(&self, shard: &Rc<Shard>, id: ConnId, stream: RecvStream) {
-        let mut reading: Reading = Box::pin(read_message(stream));
-        match reading.as_mut().now_or_never() {
-            Some(read) => take(shard, id, read),
-            None => self.readings.push(reading),
-        }
-    }
-
-    fn control(&mut self, shard: &Rc<Shard>, id: ConnId, bytes: &[u8]) {
-        let mut state = shard.state.borrow_mut();
-        let fed = self.frames.feed(bytes, &mut |message| state.heard_on_quic(id, message));
-        let now_s = state.now_s();
-        if let Some(Line::Quic(line)) = state.conn(id).map(|conn| &mut conn.line) {
-            line.waits(self.frames.is_waiting(), now_s);
-        }
-        if fed.is_err() {
-            state.close(id, CloseCode::TooBig, None);
-        }
-    }
-
-    /// Writes what is left and waits until the client has it, within a bound.
-    async fn farewell(&mut self, rest: &[u8]) {
-        let sending = async {
-            self.send.write_all(&self.out[self.sent..]).await?;
-            self.send.write_all(rest).await?;
-            // Finished twice is finished.
-            let _ = self.send.finish();
-            let _ = self.send.stopped().await;
-            Ok::<(), quinn::WriteError>(())
+            Stage::Closed => Stage::Closed,
         };
-        let _ = tokio::time::timeout(LINGER, sending).await;
-    }
-
-    /// The control stream takes nothing: the connection is gone, or the client has stopped the stream, which is a way to leave.
-    fn lost(&self) -> Over {
-        self.connection.close_reason().map_or(Over::With(CloseCode::Normal), Over::Gone)
-    }
-
-    fn close(&self, code: CloseCode) {
-        self.connection.close(VarInt::from_u32(code.number().into()), code.word().as_bytes());
-    }
-}
-
-/// Reads a stream to its end. Mostly it is one piece, which is then not copied.
-async fn read_message(mut stream: RecvStream) -> Result<Bytes, Fault> {
-    let reading = async {
-        let (mut first, mut all) = (Bytes::new(), Vec::new());
-        while let Some(piece) = stream.read_chunk(MESSAGE_BYTES_MAX, true).await.map_err(|_| Fault::Withdrawn)? {
-            if first.len().max(all.len()) + piece.bytes.len() > MESSAGE_BYTES_MAX {
-                return Err(Fault::TooBig);
-            }
-            if first.is_empty() && all.is_empty() {
-                first = piece.bytes;
-                continue;
-            }
-            if all.is_empty() {
-                all.extend_from_slice(&first);
-            }
-            all.extend_from_slice(&piece.bytes);
+        if let Some(hello) = known {
+            self.place(handle, *hello, now);
         }
-        Ok(if all.is_empty() { first } else { all.into() })
-    };
-    tokio::time::timeout(Duration::from_secs(STALL_S.into()), reading).await.unwrap_or(Err(Fault::Stalled))
+    }
+
+    /// Settles a connection whose driver has become known, here or in the driver's shard.
+    fn place(&mut self, handle: ConnectionHandle, hello: Hello, now: Instant) {
+        let Some(mut held) = self.remove(handle) else { return };
+        let home = self.ingest.place(hello.driver);
+        if home == self.index {
+            return self.settle(held.talk, hello);
+        }
+        tell_endpoint(&self.switch, &mut held.talk);
+        let greeted = Box::new(Greeted { talk: held.talk, hello });
+        if let Err(greeted) = self.switch.hand_over(greeted, self.index, home) {
+            let mut talk = greeted.talk;
+            metrics::closed(CloseCode::Overloaded);
+            talk.close(now, CloseCode::Overloaded);
+            self.put(talk, Stage::Closed);
+        }
+    }
+
+    /// The second half of a turn.
+    fn speak(&mut self, handle: ConnectionHandle, now: Instant) {
+        let Some(held) = self.held.get_mut(&handle) else { return };
+        held.touched = false;
+        let talk = &mut held.talk;
+        match held.stage {
+            Stage::Driver(id) => held.stage = self.shard.speak_to_driver(talk, id, now),
+            Stage::Leaving { .. } => talk.write_last(),
+            Stage::Stranger(_) | Stage::Closed => {}
+        }
+        if tell_endpoint(&self.switch, talk) {
+            self.remove(handle);
+            return;
+        }
+        let segments = self.switch.segments_max().min(SEGMENTS_MAX);
+        while self.stuck.is_none()
+            && let Some(transmit) = talk.transmit(now, segments, &mut self.packets)
+        {
+            if self.switch.send(&transmit, &self.packets).is_err() {
+                self.stuck = Some((transmit, self.packets.clone()));
+            }
+        }
+        self.set_alarm(handle);
+    }
+
+    fn set_alarm(&mut self, handle: ConnectionHandle) {
+        let Some(held) = self.held.get_mut(&handle) else { return };
+        let until = match &held.stage {
+            Stage::Stranger(stranger) => Some(stranger.until()),
+            Stage::Leaving { until, .. } => Some(*until),
+            Stage::Driver(_) | Stage::Closed => None,
+        };
+        let Some(at) = held.talk.wants_turn_at().into_iter().chain(until).min() else { return };
+        // An alarm that rings too soon costs a turn in which nothing happens; most times of a connection move on before they come.
+        match &mut held.alarm {
+            None => held.alarm = Some((at, self.alarms.insert_at(handle, at.into()))),
+            Some((set, key)) if at < *set => {
+                self.alarms.reset_at(key, at.into());
+                *set = at;
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn remove(&mut self, handle: ConnectionHandle) -> Option<Box<Held>> {
+        let held = self.held.remove(&handle)?;
+        if let Some((_, key)) = &held.alarm {
+            self.alarms.remove(key);
+        }
+        Some(held)
+    }
 }
 
-fn take(shard: &Rc<Shard>, id: ConnId, read: Result<Bytes, Fault>) {
-    let mut state = shard.state.borrow_mut();
-    match read {
-        Ok(message) => state.heard_on_quic(id, &message),
-        Err(Fault::TooBig) => state.close(id, CloseCode::TooBig, None),
-        Err(Fault::Stalled) => state.close(id, CloseCode::Silent, None),
-        Err(Fault::Withdrawn) => {}
+/// Tells the endpoint what it must hear of a connection. True if that was the last of it.
+fn tell_endpoint(switch: &Switch, talk: &mut Talk) -> bool {
+    let mut drained = false;
+    while let Some(event) = talk.poll_endpoint() {
+        drained |= event.is_drained();
+        if let Some(answer) = switch.tell(talk.name, event) {
+            talk.handle(answer);
+        }
+    }
+    drained
+}
+
+impl Shard {
+    /// Takes what a driver has sent. Gives how the connection is to be closed if the driver has left.
+    fn hear_driver(&self, talk: &mut Talk, id: ConnId, now: Instant) -> Option<CloseCode> {
+        if let Some(error) = talk.take_lost() {
+            if error == ConnectionError::TimedOut {
+                metrics::closed(CloseCode::Silent);
+            }
+            return Some(CloseCode::Normal);
+        }
+        let mut state = self.state.borrow_mut();
+        // Until it is known whose they are, streams wait within QUIC's own bounds; what comes behind our goodbye is not read.
+        if !state.quic_line(id).is_some_and(|line| line.is_open() && !line.is_closing()) {
+            return None;
+        }
+        let control = talk.read_control(&mut |message| state.heard_on_quic(id, message));
+        talk.read_messages(now, &mut |message| match message {
+            Ok(message) => state.heard_on_quic(id, message),
+            Err(Fault::TooBig) => state.close(id, CloseCode::TooBig, None),
+            Err(Fault::Stalled) => state.close(id, CloseCode::Silent, None),
+        });
+        let now_s = state.now_s();
+        if let Some(line) = state.quic_line(id) {
+            line.waits(talk.is_waiting(), now_s);
+        }
+        match control {
+            Control::Open => None,
+            // The client has nothing more to say: it leaves.
+            Control::Ended => Some(CloseCode::Normal),
+            Control::Torn => Some(CloseCode::Protocol),
+            Control::TooBig => {
+                state.close(id, CloseCode::TooBig, None);
+                None
+            }
+        }
+    }
+
+    /// Writes what the shard has for a driver, and sees to the end once it has come.
+    fn speak_to_driver(&self, talk: &mut Talk, id: ConnId, now: Instant) -> Stage {
+        let mut state = self.state.borrow_mut();
+        let now_s = state.now_s();
+        let Some(line) = state.quic_line(id) else {
+            talk.close(now, CloseCode::Normal);
+            return Stage::Closed;
+        };
+        let end = line.end();
+        if talk.is_unburdened() || end.is_some() {
+            talk.say(line.take(now_s));
+        }
+        if talk.write() > 0 {
+            line.moved(talk.is_unburdened(), now_s);
+        }
+        drop(state);
+        match end {
+            Some(End::Cut(code)) => self.part(talk, Some(id), code, now),
+            Some(End::Farewell(code)) => {
+                talk.write_last();
+                Stage::Leaving { driver: Some(id), code, until: now + LINGER }
+            }
+            // The client takes nothing more, which is a way to leave.
+            None if talk.is_taken() => self.part(talk, Some(id), CloseCode::Normal, now),
+            None => Stage::Driver(id),
+        }
+    }
+
+    /// Closes a connection and forgets it.
+    fn part(&self, talk: &mut Talk, driver: Option<ConnId>, code: CloseCode, now: Instant) -> Stage {
+        talk.close(now, code);
+        if let Some(id) = driver {
+            self.state.borrow_mut().remove(id);
+            self.wants.notify_one();
+        }
+        Stage::Closed
     }
 }
 
 impl State {
+    /// Its QUIC connection, if it is still the same and is one.
+    fn quic_line(&mut self, id: ConnId) -> Option<&mut QuicLine> {
+        match &mut self.conn(id)?.line {
+            Line::Quic(line) => Some(line),
+            Line::WebSocket(_) => None,
+        }
+    }
+
     /// A whole message, on whichever stream.
     fn heard_on_quic(&mut self, id: ConnId, message: &[u8]) {
         let limits = self.link_limits;
-        let Some(conn) = self.conn(id) else { return };
-        let Line::Quic(line) = &mut conn.line else { return };
+        let Some(line) = self.quic_line(id) else { return };
         // What comes after our goodbye is not read any more.
         if line.is_closing() {
             return;

@@ -265,7 +265,7 @@ impl State {
         for (place, conn) in &mut self.conns {
             let id = ConnId { place: place as u32, generation: conn.generation };
             if conn.line.is_closing() {
-                conn.line.wake().notify_one();
+                conn.line.nudge();
                 continue;
             }
             let end = if conn.session.is_none() && now_s >= conn.opened_s + auth_s {
