@@ -35,6 +35,8 @@ pub struct Link {
     namespace: Box<str>,
     /// Whether the house's own key answers.
     pub up: watch::Sender<bool>,
+    /// Both connections were ended from here.
+    closed: AtomicBool,
     /// Something failed: look now whether the rest answers.
     pub trouble: Notify,
     /// Of the bus, as far as this node knows.
@@ -61,6 +63,7 @@ impl Link {
             ears,
             namespace: namespace.into(),
             up: watch::Sender::new(true),
+            closed: AtomicBool::new(false),
             trouble: Notify::new(),
             epoch: AtomicU64::new(0),
             unknown: AtomicBool::new(false),
@@ -146,8 +149,11 @@ impl Link {
         let _ = self.up.subscribe().wait_for(|up| *up).await;
     }
 
-    /// Notes whether the house's own key answers.
+    /// Notes whether the house's own key answers. After the end it does not, which is no news.
     pub fn note(&self, looked: &Result<(), Error>) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         let is_up = looked.is_ok();
         if !self.up.send_if_modified(|up| std::mem::replace(up, is_up) != is_up) {
             return;
@@ -160,6 +166,7 @@ impl Link {
 
     /// Ends both connections.
     pub async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         for client in [&self.commands, &self.ears] {
             let _ = client.quit().await;
         }
