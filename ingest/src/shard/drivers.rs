@@ -29,7 +29,7 @@ pub struct Tracked {
     pub lease: Lease,
     pub conn: Option<ConnId>,
     /// Views of each trip on board.
-    pub views: SmallVec<[Views; 2]>,
+    pub views: Vec<Views>,
     /// What the driver has to do and is asked to do.
     pub deliveries: Vec<Delivery>,
     /// `driver:{id}`.
@@ -176,7 +176,7 @@ impl Shard {
                 tracker,
                 lease,
                 conn: None,
-                views: SmallVec::new(),
+                views: Vec::new(),
                 deliveries: Vec::new(),
                 view,
                 shift: Shift::default(),
@@ -338,6 +338,8 @@ impl State {
         for trip in aboard {
             if tracked.views.iter().all(|views| views.trip != trip) {
                 joined = true;
+                // Most drivers have one trip or none.
+                tracked.views.reserve_exact(1);
                 tracked.views.push(Views {
                     trip,
                     customer: View::new(house.bus.topics.publisher(&Topic::Trip(trip.into()).to_string())),

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use ahash::AHashMap;
 use quinn_proto::{ConnectionError, ConnectionHandle, Transmit};
 use tokio_util::time::{DelayQueue, delay_queue};
 use wayfare_wire::CloseCode;
 
 use super::Shard;
+use super::chunk_map::ChunkMap;
 use super::drivers::Refused;
 use super::line::Line;
 use super::quic_line::{Due, End, QuicLine};
@@ -63,7 +63,7 @@ struct Talks {
     switch: Arc<Switch>,
     index: usize,
     handshake_timeout: Duration,
-    held: AHashMap<ConnectionHandle, Box<Held>>,
+    held: ChunkMap<ConnectionHandle, Held>,
     alarms: DelayQueue<ConnectionHandle>,
     /// Those with a turn, each once.
     touched: Vec<ConnectionHandle>,
@@ -73,9 +73,11 @@ struct Talks {
     packets: Vec<u8>,
     /// Packets that the socket had no room for. Until it has, nothing else is sent.
     stuck: Option<(Transmit, Vec<u8>)>,
+    /// Every connection was told to end.
+    closing: bool,
 }
 
-/// Runs until the switch is gone.
+/// Runs until every connection was told to end and has.
 pub async fn run(shard: Rc<Shard>, mail: Mail) {
     let Mail { ingest, switch, mut parcels, handshake_timeout } = mail;
     let index = shard.state.borrow().index;
@@ -85,12 +87,13 @@ pub async fn run(shard: Rc<Shard>, mail: Mail) {
         switch: Arc::clone(&switch),
         index,
         handshake_timeout,
-        held: AHashMap::new(),
+        held: ChunkMap::default(),
         alarms: DelayQueue::new(),
         touched: Vec::new(),
         due: Rc::default(),
         packets: Vec::new(),
         stuck: None,
+        closing: false,
     };
     let due = Rc::clone(&talks.due);
     let (mut inbox, mut rung) = (Vec::with_capacity(PARCELS_PER_TURN), Vec::new());
@@ -109,6 +112,9 @@ pub async fn run(shard: Rc<Shard>, mail: Mail) {
         rung.drain(..).for_each(|handle| talks.ring(handle));
         inbox.drain(..).for_each(|parcel| talks.take(parcel));
         talks.turn();
+        if talks.closing && talks.held.is_empty() {
+            return;
+        }
     }
 }
 
@@ -145,7 +151,7 @@ impl Talks {
     }
 
     fn touch_all(&mut self) {
-        let handles: Vec<_> = self.held.keys().copied().collect();
+        let handles: Vec<_> = self.held.keys().collect();
         handles.into_iter().for_each(|handle| self.touch(handle));
     }
 
@@ -158,7 +164,7 @@ impl Talks {
 
     fn put(&mut self, talk: Talk, stage: Stage) {
         let handle = talk.name.handle;
-        self.held.insert(handle, Box::new(Held { talk, stage, touched: true, alarm: None }));
+        self.held.insert(handle, Held { talk, stage, touched: true, alarm: None });
         self.touched.push(handle);
     }
 
@@ -193,6 +199,7 @@ impl Talks {
     }
 
     fn close_all(&mut self) {
+        self.closing = true;
         let now = Instant::now();
         for held in self.held.values_mut().filter(|held| !matches!(held.stage, Stage::Closed)) {
             let driver = match held.stage {
@@ -354,7 +361,7 @@ impl Talks {
         }
     }
 
-    fn remove(&mut self, handle: ConnectionHandle) -> Option<Box<Held>> {
+    fn remove(&mut self, handle: ConnectionHandle) -> Option<Held> {
         let held = self.held.remove(&handle)?;
         if let Some((_, key)) = &held.alarm {
             self.alarms.remove(key);
