@@ -6,6 +6,7 @@
 
 mod acks;
 mod apps;
+mod chunk_map;
 mod conn_task;
 mod customer;
 mod deliveries;

@@ -278,3 +278,7 @@ fn give(read: Read, each: &mut impl FnMut(Result<&[u8], Fault>)) {
         Read::Withdrawn | Read::Part => {}
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+mod tests;
