@@ -115,6 +115,7 @@ pub fn describe() {
         "wayfare_quic_arrivals_total",
         "First packets of drivers on QUIC, by answer: accepted, unfinished (no complete handshake), retry, refused"
     );
+    describe_counter!("wayfare_quic_moves_total", "Times that a driver on QUIC went on from another address");
     describe_counter!(
         "wayfare_quic_packets_dropped_total",
         "Packets of drivers on QUIC that a busy shard had no room for; they are sent again"
@@ -158,6 +159,11 @@ pub fn app_refused(why: &'static str) {
 /// A rejected fix was not set aside.
 pub fn quarantine_dropped() {
     counter!("wayfare_quarantine_dropped_total").increment(1);
+}
+
+/// A connection on QUIC goes on from another address.
+pub fn quic_moved() {
+    counter!("wayfare_quic_moves_total").increment(1);
 }
 
 /// A packet on QUIC found its shard's queue full.

@@ -179,6 +179,33 @@ async fn a_change_of_address_loses_and_repeats_nothing() {
     house.assert_clean_log();
 }
 
+#[tokio::test]
+async fn one_who_changes_its_address_with_every_packet_is_sent_away() {
+    let house = House::start_with(&QUIC).await;
+    let driver = house.driver("Ana").await;
+    let mut app = QuicApp::open(&house, &driver).await;
+    let began_ms = now_ms() - 600_000;
+    for turn in 0..60 {
+        if app.connection.close_reason().is_some() {
+            break;
+        }
+        app.endpoint.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        app.send(fixes(began_ms + turn * 1000, 1)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(app.closed().await, 4004);
+    assert_eq!(app.said("bye").await["retry_after_ms"], 10_000);
+    let moves = house.metric("wayfare_quic_moves_total", "").await;
+    assert!((20.0..=30.0).contains(&moves), "{moves} moves");
+    // What was acked is kept, and what was not is taken from the next connection.
+    let mut app = QuicApp::resume(&house, &driver, app.outbox).await.unwrap();
+    app.settle().await;
+    let kept = kept(&house, &driver).await;
+    assert!(kept.values().all(|times| *times == 1), "{kept:?}");
+    assert_eq!(kept.len(), app.outbox.acked.len());
+    house.assert_clean_log();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_network_loses_and_doubles_nothing() {
     let house = House::start_with(&QUIC).await;

@@ -3,6 +3,7 @@
 //!
 //! Streams are asked what they have whenever the connection has a turn. There are few of them, and mostly a message lies there whole.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,14 +11,21 @@ use quinn_proto::{
     Connection, ConnectionError, ConnectionEvent, ConnectionHandle, Dir, EndpointEvent, Event, ReadError, StreamEvent,
     StreamId, Transmit, VarInt, WriteError,
 };
+use wayfare_net::bucket::{Bucket, Rate};
 use wayfare_wire::CloseCode;
 use wayfare_wire::frame::{Frames, MESSAGE_BYTES_MAX};
+
+use crate::metrics;
 
 /// Most bytes taken from the control stream in one piece.
 const PIECE: usize = 16 * 1024;
 
 /// A message that was begun may stay unfinished for this long: a tunnel's length.
 pub const STALL: Duration = Duration::from_secs(30);
+
+/// How often a client may have another address. A router that forgets gives a new one every few seconds at worst; each costs a challenge,
+/// and one that is not the client's own might be a stranger's who is to be sent packets.
+const MOVES: Rate = Rate { per_second: 0.5, burst: 20.0 };
 
 /// A connection among all of this node. Handles are used again, serial numbers are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +45,10 @@ pub struct Talk {
     readings: Vec<Reading>,
     /// Waits until the client has room for it.
     out: Bytes,
+    /// Where the client is.
+    address: SocketAddr,
+    moves: Bucket,
+    restless: bool,
     connected: bool,
     /// The client has all that was written, or wants no more.
     taken: bool,
@@ -78,9 +90,12 @@ enum Read {
 }
 
 impl Talk {
-    pub fn new(name: Name, quic: Connection) -> Self {
+    pub fn new(name: Name, quic: Connection, now: Instant) -> Self {
         Self {
             name,
+            address: quic.remote_address(),
+            moves: Bucket::full(MOVES, now),
+            restless: false,
             quic,
             control: None,
             frames: Frames::default(),
@@ -102,6 +117,12 @@ impl Talk {
         if self.quic.poll_timeout().is_some_and(|at| at <= now) {
             self.quic.handle_timeout(now);
         }
+        let address = self.quic.remote_address();
+        if address != self.address {
+            metrics::quic_moved();
+            self.address = address;
+            self.restless |= !self.moves.take(MOVES, now);
+        }
         while let Some(event) = self.quic.poll() {
             match event {
                 Event::Connected => self.connected = true,
@@ -117,6 +138,11 @@ impl Talk {
     /// Whether the handshake is complete.
     pub fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether it has changed its address more often than any network makes it.
+    pub fn is_restless(&self) -> bool {
+        self.restless
     }
 
     /// Whether the client has all that was written by [`Self::write_last`], or has said that it wants no more.

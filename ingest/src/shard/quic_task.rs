@@ -29,6 +29,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Who is put off has this long.
 const LINGER_STRANGER: Duration = Duration::from_secs(5);
 
+/// One who does too much at once comes back after this.
+const FLOOD_MS: u32 = 10_000;
+
 /// Parcels taken before what they bring about is written.
 const PARCELS_PER_TURN: usize = 64;
 
@@ -184,8 +187,9 @@ impl Talks {
                 }
                 match self.switch.accept(incoming, self.index) {
                     Some((name, quic)) => {
-                        let stranger = Stranger::new(admitted, self.handshake_timeout, Instant::now());
-                        self.put(Talk::new(name, quic), Stage::Stranger(Box::new(stranger)));
+                        let now = Instant::now();
+                        let stranger = Stranger::new(admitted, self.handshake_timeout, now);
+                        self.put(Talk::new(name, quic, now), Stage::Stranger(Box::new(stranger)));
                     }
                     None => metrics::arrival("unfinished"),
                 }
@@ -396,6 +400,10 @@ impl Shard {
         if !state.quic_line(id).is_some_and(|line| line.is_open() && !line.is_closing()) {
             return None;
         }
+        if talk.is_restless() {
+            state.close(id, CloseCode::Flood, Some(FLOOD_MS));
+            return None;
+        }
         let control = talk.read_control(&mut |message| state.heard_on_quic(id, message));
         talk.read_messages(now, &mut |message| match message {
             Ok(message) => state.heard_on_quic(id, message),
@@ -475,7 +483,7 @@ impl State {
             return;
         }
         if !line.count(&limits) {
-            return self.close(id, CloseCode::Flood, Some(10_000));
+            return self.close(id, CloseCode::Flood, Some(FLOOD_MS));
         }
         self.message(id, message);
     }

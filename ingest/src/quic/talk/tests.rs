@@ -1,6 +1,6 @@
 //! A client of the library and a `Talk`, with a network between them that delays, swaps and loses, in a time of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::*;
 use crate::IngestConfig;
 use crate::quic::{QuicConfig, endpoint};
 
-const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2);
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2);
 
 struct Net {
     now: Instant,
@@ -25,6 +25,8 @@ struct Net {
     connection: Connection,
     /// Packets on their way: when they come, to whom, and what they are.
     wire: Vec<(Instant, SocketAddr, BytesMut)>,
+    /// Where the client's packets come from.
+    client_address: SocketAddr,
     /// Loses one of so many, pseudo-randomly; 0 for none.
     loses_one_of: u32,
     dice: u32,
@@ -74,6 +76,7 @@ impl Net {
             client,
             connection,
             wire: Vec::new(),
+            client_address: CLIENT,
             loses_one_of,
             dice: seed | 1,
             control: Vec::new(),
@@ -123,6 +126,7 @@ impl Net {
             }
         }
         while let Some(transmit) = talk.transmit(self.now, 10, &mut room) {
+            // Whatever its address is by now, the client hears on it.
             self.post(CLIENT, &transmit, &room);
         }
         self.talk = Some(talk);
@@ -157,13 +161,14 @@ impl Net {
         self.wire = later;
         let mut room = Vec::new();
         for (_, to, packet) in here {
-            let (endpoint, from) = if to == SERVER { (&mut self.server, CLIENT) } else { (&mut self.client, SERVER) };
+            let (endpoint, from) =
+                if to == SERVER { (&mut self.server, self.client_address) } else { (&mut self.client, SERVER) };
             match endpoint.handle(now, from, None, None, packet, &mut room) {
                 Some(DatagramEvent::ConnectionEvent(_, event)) if to == CLIENT => self.connection.handle_event(event),
                 Some(DatagramEvent::ConnectionEvent(_, event)) => self.talk.as_mut().unwrap().handle(event),
                 Some(DatagramEvent::NewConnection(incoming)) => {
                     let (handle, quic) = self.server.accept(incoming, now, &mut room, None).unwrap();
-                    self.talk = Some(Talk::new(Name { handle, serial: 1 }, quic));
+                    self.talk = Some(Talk::new(Name { handle, serial: 1 }, quic, now));
                 }
                 Some(DatagramEvent::Response(_)) | None => {}
             }
@@ -350,4 +355,25 @@ fn what_is_too_big_unfinished_or_taken_back_is_told_apart() {
     net.connection.send_stream(control).finish().unwrap();
     net.until("the end of the control stream", |net| net.control_end != Some(Control::Open));
     assert_eq!(net.control_end, Some(Control::Torn), "one byte of a head had come");
+}
+
+/// Every packet from another port: as a router without a memory would do, or somebody who wants others to be challenged.
+#[test]
+fn who_moves_all_the_time_is_told_from_who_moves_now_and_then() {
+    let check = |every: Duration, moves: u16, restless: bool| {
+        let mut net = Net::new(0, 1);
+        net.connect();
+        for port in 0..moves {
+            net.client_address.set_port(1000 + port);
+            let stream = net.open(Dir::Uni);
+            net.pour(stream, &message(10, 1));
+            net.connection.send_stream(stream).finish().unwrap();
+            net.pass(every);
+        }
+        assert_eq!(net.messages.len(), usize::from(moves), "none is lost by moving");
+        assert_eq!(net.talk.as_ref().unwrap().is_restless(), restless, "{moves} moves, one every {every:?}");
+    };
+    check(Duration::from_millis(200), 15, false);
+    check(Duration::from_secs(2), 60, false);
+    check(Duration::from_millis(200), 40, true);
 }
