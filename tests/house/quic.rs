@@ -179,6 +179,37 @@ async fn a_change_of_address_loses_and_repeats_nothing() {
     house.assert_clean_log();
 }
 
+/// Another library, in another language: an address proved by Retry, ports, ids and keys that change on the way.
+#[tokio::test]
+async fn a_driver_of_another_library_is_understood() {
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/python/bin/python");
+    let house = House::start_with(&QUIC).await;
+    let driver = house.driver("Ana").await;
+    let first_ms = now_ms() - 600_000;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/house/aioquic_driver.py");
+    let running = tokio::process::Command::new(python)
+        .arg(script)
+        .args([&house.quic_port.to_string(), &house.fingerprint, "9f3a61c0", &first_ms.to_string(), "20"])
+        .env("TOKEN", &driver.token)
+        .kill_on_drop(true)
+        .output();
+    let output = within(3 * SOON, "the driver in Python", running).await;
+    let output = output.unwrap_or_else(|error| panic!("{python}: {error}; `cargo xtask test` installs it"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["driver"], &said["code"]), (&json!(driver.id), &json!(1000)));
+    let verdicts = said["verdicts"].as_object().unwrap();
+    assert_eq!(verdicts.len(), 20);
+    assert!(verdicts.values().flat_map(|of| of.as_array().unwrap()).all(|verdict| verdict == "accepted"), "{said}");
+    let kept = kept(&house, &driver).await;
+    assert_eq!((kept.len(), kept.values().sum::<usize>()), (200, 200));
+    assert_eq!(house.metric("wayfare_quic_arrivals_total", "retry").await, 1.0);
+    assert_eq!(house.metric("wayfare_quic_arrivals_total", "accepted").await, 1.0);
+    assert_eq!(house.metric("wayfare_quic_moves_total", "").await, 5.0);
+    assert_eq!(house.metric("wayfare_fix_messages_resent_total", "").await, 0.0);
+    house.assert_clean_log();
+}
+
 #[tokio::test]
 async fn one_who_changes_its_address_with_every_packet_is_sent_away() {
     let house = House::start_with(&QUIC).await;

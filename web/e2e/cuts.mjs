@@ -17,7 +17,7 @@ import { eventually } from './watching.mjs';
 const CUTS = 50;
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 /** `cargo xtask test` installs it. */
-const PYTHON = process.env.TUSPY_PYTHON ?? here('../../target/tools/tuspy/bin/python');
+const PYTHON = process.env.TUSPY_PYTHON ?? here('../../target/tools/python/bin/python');
 
 let folder;
 let house;

@@ -24,6 +24,7 @@ pub fn test() -> Outcome {
     tools::redis()?;
     tools::s3()?;
     tools::postgres()?;
+    tools::python()?;
     let on_postgres = [("HOUSE_ON_POSTGRES", "1")];
     if works("cargo", &["nextest", "--version"]) {
         run("", "cargo", &["nextest", "run", "--workspace", "--no-fail-fast"])?;
@@ -42,7 +43,6 @@ pub fn test() -> Outcome {
 /// The pages in a real browser, in front of a real house with simulated couriers.
 fn browser() -> Outcome {
     tools::chromium()?;
-    tools::tuspy()?;
     run("", "cargo", &["build", "--quiet", "--bin", "wayfare"])?;
     let folder = root().join("target/browser-test");
     let _ = std::fs::remove_dir_all(&folder);

@@ -91,24 +91,24 @@ pub fn s3() -> Outcome {
     run("", "cargo", &arguments).map_err(|why| format!("{why}; the tests of files on S3 need s3s-fs {S3_SERVER}"))
 }
 
-/// Version of the client of tus that the browser tests run beside that of the pages.
-const TUSPY: &str = "tuspy==1.1.0";
+/// Clients of other people that the tests run beside ours: of uploads by tus, and of QUIC.
+const PYTHON_PACKAGES: [&str; 2] = ["tuspy==1.1.0", "aioquic==1.7.2"];
 
-/// A client of tus in Python, in an environment of its own under `target/tools`.
-pub fn tuspy() -> Outcome {
-    let folder = root().join("target/tools/tuspy");
+/// Python with [`PYTHON_PACKAGES`], in an environment of its own under `target/tools`.
+pub fn python() -> Outcome {
+    let folder = root().join("target/tools/python");
     let python = folder.join("bin/python").display().to_string();
-    if works(&python, &["-c", "import tusclient"]) {
+    if works(&python, &["-c", "import aioquic, tusclient"]) {
         return Ok(());
     }
     let folder = folder.display().to_string();
     if !works("python3", &["-m", "venv", &folder]) {
         run("", "apt-get", &["update", "-qq"])?;
         run("", "apt-get", &["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
-            .map_err(|why| format!("{why}; install Python 3 with venv for the tests of uploads"))?;
+            .map_err(|why| format!("{why}; install Python 3 with venv for the tests of uploads and of QUIC"))?;
         run("", "python3", &["-m", "venv", &folder])?;
     }
-    run("", &python, &["-m", "pip", "install", "--quiet", TUSPY])
+    run("", &python, &[&["-m", "pip", "install", "--quiet"], &PYTHON_PACKAGES[..]].concat())
 }
 
 /// Servers for the tests of the records on PostgreSQL, which start and end them. Debian's own is left alone here too.
