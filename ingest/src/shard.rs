@@ -17,6 +17,7 @@ mod line;
 mod map;
 mod phone;
 mod pulse;
+mod quic_driver;
 mod quic_line;
 mod quic_task;
 mod recall;

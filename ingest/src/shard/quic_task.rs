@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use quinn_proto::{ConnectionError, ConnectionHandle, Transmit};
+use quinn_proto::{ConnectionHandle, Transmit};
 use tokio_util::time::{DelayQueue, delay_queue};
 use wayfare_wire::CloseCode;
 
@@ -18,9 +18,10 @@ use super::Shard;
 use super::chunk_map::ChunkMap;
 use super::drivers::Refused;
 use super::line::Line;
-use super::quic_line::{Due, End, QuicLine};
-use super::state::{ConnId, State};
-use crate::quic::{Arrival, Control, Fault, Greeted, Greeting, Hello, Mail, Parcel, Stranger, Switch, Talk};
+use super::quic_driver::Spoken;
+use super::quic_line::{Due, QuicLine};
+use super::state::ConnId;
+use crate::quic::{Arrival, Greeted, Greeting, Hello, Mail, Parcel, Stranger, Switch, Talk};
 use crate::{Ingest, metrics};
 
 /// After the goodbye a driver has this long to take it.
@@ -28,9 +29,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Who is put off has this long.
 const LINGER_STRANGER: Duration = Duration::from_secs(5);
-
-/// One who does too much at once comes back after this.
-const FLOOD_MS: u32 = 10_000;
 
 /// Parcels taken before what they bring about is written.
 const PARCELS_PER_TURN: usize = 64;
@@ -211,7 +209,7 @@ impl Talks {
                 Stage::Leaving { driver, .. } => driver,
                 Stage::Stranger(_) | Stage::Closed => None,
             };
-            held.stage = self.shard.part(&mut held.talk, driver, CloseCode::Draining, now);
+            held.stage = part(&self.shard, &mut held.talk, driver, CloseCode::Draining, now);
         }
         self.touch_all();
     }
@@ -287,12 +285,12 @@ impl Talks {
                 Greeting::Gone => Stage::Closed,
             },
             Stage::Driver(id) => match self.shard.hear_driver(talk, id, now) {
-                Some(code) => self.shard.part(talk, Some(id), code, now),
+                Some(code) => part(&self.shard, talk, Some(id), code, now),
                 None => Stage::Driver(id),
             },
             Stage::Leaving { driver, code, until } => {
                 if talk.take_lost().is_some() || talk.is_taken() || now >= until {
-                    self.shard.part(talk, driver, code, now)
+                    part(&self.shard, talk, driver, code, now)
                 } else {
                     Stage::Leaving { driver, code, until }
                 }
@@ -326,10 +324,15 @@ impl Talks {
         let Some(held) = self.held.get_mut(&handle) else { return };
         held.touched = false;
         let talk = &mut held.talk;
-        match held.stage {
-            Stage::Driver(id) => held.stage = self.shard.speak_to_driver(talk, id, now),
-            Stage::Leaving { .. } => talk.write_last(),
-            Stage::Stranger(_) | Stage::Closed => {}
+        if let Stage::Driver(id) = held.stage {
+            held.stage = match self.shard.speak_to_driver(talk, id) {
+                Spoken::On => Stage::Driver(id),
+                Spoken::Last(code) => Stage::Leaving { driver: Some(id), code, until: now + LINGER },
+                Spoken::Over(code) => part(&self.shard, talk, Some(id), code, now),
+            };
+        }
+        if let Stage::Leaving { .. } = held.stage {
+            talk.write_last();
         }
         if tell_endpoint(&self.switch, talk) {
             self.remove(handle);
@@ -386,105 +389,12 @@ fn tell_endpoint(switch: &Switch, talk: &mut Talk) -> bool {
     drained
 }
 
-impl Shard {
-    /// Takes what a driver has sent. Gives how the connection is to be closed if the driver has left.
-    fn hear_driver(&self, talk: &mut Talk, id: ConnId, now: Instant) -> Option<CloseCode> {
-        if let Some(error) = talk.take_lost() {
-            if error == ConnectionError::TimedOut {
-                metrics::closed(CloseCode::Silent);
-            }
-            return Some(CloseCode::Normal);
-        }
-        let mut state = self.state.borrow_mut();
-        // Until it is known whose they are, streams wait within QUIC's own bounds; what comes behind our goodbye is not read.
-        if !state.quic_line(id).is_some_and(|line| line.is_open() && !line.is_closing()) {
-            return None;
-        }
-        if talk.is_restless() {
-            state.close(id, CloseCode::Flood, Some(FLOOD_MS));
-            return None;
-        }
-        let control = talk.read_control(&mut |message| state.heard_on_quic(id, message));
-        talk.read_messages(now, &mut |message| match message {
-            Ok(message) => state.heard_on_quic(id, message),
-            Err(Fault::TooBig) => state.close(id, CloseCode::TooBig, None),
-            Err(Fault::Stalled) => state.close(id, CloseCode::Silent, None),
-        });
-        let now_s = state.now_s();
-        if let Some(line) = state.quic_line(id) {
-            line.waits(talk.is_waiting(), now_s);
-        }
-        match control {
-            Control::Open => None,
-            // The client has nothing more to say: it leaves.
-            Control::Ended => Some(CloseCode::Normal),
-            Control::Torn => Some(CloseCode::Protocol),
-            Control::TooBig => {
-                state.close(id, CloseCode::TooBig, None);
-                None
-            }
-        }
+/// Closes a connection and forgets it.
+fn part(shard: &Shard, talk: &mut Talk, driver: Option<ConnId>, code: CloseCode, now: Instant) -> Stage {
+    talk.close(now, code);
+    if let Some(id) = driver {
+        shard.state.borrow_mut().remove(id);
+        shard.wants.notify_one();
     }
-
-    /// Writes what the shard has for a driver, and sees to the end once it has come.
-    fn speak_to_driver(&self, talk: &mut Talk, id: ConnId, now: Instant) -> Stage {
-        let mut state = self.state.borrow_mut();
-        let now_s = state.now_s();
-        let Some(line) = state.quic_line(id) else {
-            talk.close(now, CloseCode::Normal);
-            return Stage::Closed;
-        };
-        let end = line.end();
-        if talk.is_unburdened() || end.is_some() {
-            talk.say(line.take(now_s));
-        }
-        if talk.write() > 0 {
-            line.moved(talk.is_unburdened(), now_s);
-        }
-        drop(state);
-        match end {
-            Some(End::Cut(code)) => self.part(talk, Some(id), code, now),
-            Some(End::Farewell(code)) => {
-                talk.write_last();
-                Stage::Leaving { driver: Some(id), code, until: now + LINGER }
-            }
-            // The client takes nothing more, which is a way to leave.
-            None if talk.is_taken() => self.part(talk, Some(id), CloseCode::Normal, now),
-            None => Stage::Driver(id),
-        }
-    }
-
-    /// Closes a connection and forgets it.
-    fn part(&self, talk: &mut Talk, driver: Option<ConnId>, code: CloseCode, now: Instant) -> Stage {
-        talk.close(now, code);
-        if let Some(id) = driver {
-            self.state.borrow_mut().remove(id);
-            self.wants.notify_one();
-        }
-        Stage::Closed
-    }
-}
-
-impl State {
-    /// Its QUIC connection, if it is still the same and is one.
-    fn quic_line(&mut self, id: ConnId) -> Option<&mut QuicLine> {
-        match &mut self.conn(id)?.line {
-            Line::Quic(line) => Some(line),
-            Line::WebSocket(_) => None,
-        }
-    }
-
-    /// A whole message, on whichever stream.
-    fn heard_on_quic(&mut self, id: ConnId, message: &[u8]) {
-        let limits = self.link_limits;
-        let Some(line) = self.quic_line(id) else { return };
-        // What comes after our goodbye is not read any more.
-        if line.is_closing() {
-            return;
-        }
-        if !line.count(&limits) {
-            return self.close(id, CloseCode::Flood, Some(FLOOD_MS));
-        }
-        self.message(id, message);
-    }
+    Stage::Closed
 }
