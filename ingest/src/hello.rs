@@ -87,7 +87,7 @@ pub async fn await_token(ingest: Arc<Ingest>, socket: Socket, codec: DriveCodec)
         }
     };
     let looked = tokio::time::timeout(ingest.house.config.auth_timeout, looking).await;
-    match looked.unwrap_or(Err(CloseCode::Unauthorized)) {
+    match looked.unwrap_or(Err(CloseCode::Silent)) {
         Ok((claims, driver)) => {
             if let Err(wait) = ingest.house.gate.arrive(&claims, Instant::now()) {
                 return goodbye(&waiting, codec, CloseCode::Overloaded, Some(whole_ms(wait))).await;

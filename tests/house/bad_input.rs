@@ -561,13 +561,13 @@ async fn who_does_not_say_who_it_is_must_leave() {
     {
         let began = Instant::now();
         let mut ws = open(&house, path, subprotocol, token, None).await.unwrap();
-        assert_eq!(bye_and_close(&mut ws).await, (4101, 4101), "{path}");
+        assert_eq!(bye_and_close(&mut ws).await, (4002, 4002), "{path}");
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
     // Half a message is none.
     let mut socket = Raw::websocket(&house, "/v1/drive", DRIVE, None).await;
     socket.send(&raw::text(r#"{"type":"hello"}"#)[..9]).await;
-    assert_eq!(socket.close_code().await, Some(4101));
+    assert_eq!(socket.close_code().await, Some(4002));
     let mut watcher = Watcher::over(open(&house, "/v1/watch", WATCH, None, None).await.unwrap(), Memory::new(&house));
     watcher.subscribe(&["trip:trp_00000000000000000000000000"]).await;
     assert_eq!(watcher.said("error").await["code"], "unauthorized");

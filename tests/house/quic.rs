@@ -52,15 +52,23 @@ async fn a_driver_on_quic_is_seen_and_acked_when_durable() {
 async fn the_newest_connection_wins_whatever_it_speaks() {
     let house = House::start_with(&QUIC).await;
     let driver = house.driver("Ana").await;
-    let mut first = QuicApp::open(&house, &driver).await;
-    let mut second = QuicApp::open(&house, &driver).await;
+    let phone = |session: &str| Outbox::new(session);
+    let mut first = QuicApp::resume(&house, &driver, phone("1")).await.unwrap();
+    let mut second = QuicApp::resume(&house, &driver, phone("2")).await.unwrap();
     assert_eq!(first.closed().await, 4200);
     assert_eq!(first.said("bye").await["code"], 4200);
-    let mut third = App::open(&house, &driver).await;
+    let mut third = App::resume(&house, &driver, phone("3")).await.unwrap();
     assert_eq!(second.closed().await, 4200);
-    let mut fourth = QuicApp::open(&house, &driver).await;
+    let mut fourth = QuicApp::resume(&house, &driver, phone("4")).await.unwrap();
     assert_eq!(third.closed().await, 4200);
     assert_eq!(fourth.deliver(fixes(now_ms() - 3000, 1)).await.len(), 1);
+    // The same app on another connection: whichever of them is told so must not stay away, for it may be the one that lives.
+    let mut fifth = App::resume(&house, &driver, phone("4")).await.unwrap();
+    assert_eq!(fourth.closed().await, 4005);
+    assert_eq!(fourth.said("bye").await["reason"], "superseded");
+    let sixth = QuicApp::resume(&house, &driver, fourth.outbox).await.unwrap();
+    assert_eq!(fifth.closed().await, 4005);
+    drop(sixth);
     house.assert_clean_log();
 }
 
@@ -77,7 +85,7 @@ async fn a_token_ends_the_connection_by_its_code() {
         }
         assert_eq!(app.closed().await, code);
     };
-    check(None, 4101).await;
+    check(None, 4002).await;
     check(Some((DRIVE, hello("nonsense"))), 4101).await;
     check(Some((DRIVE, hello(&house.key))), 4101).await;
     check(Some((DRIVE, r#"{"type":"ping"}"#.into())), 4101).await;

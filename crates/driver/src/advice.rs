@@ -51,7 +51,8 @@ mod tests {
                 | CloseCode::Slow
                 | CloseCode::Silent
                 | CloseCode::Overloaded
-                | CloseCode::Flood => Advice::ComeBack,
+                | CloseCode::Flood
+                | CloseCode::Superseded => Advice::ComeBack,
                 CloseCode::Protocol | CloseCode::Unsupported | CloseCode::InvalidText | CloseCode::TooBig => {
                     Advice::Careful
                 }

@@ -18,17 +18,20 @@ pub enum CloseCode {
     Draining = 4000,
     /// The socket took nothing for too long.
     Slow = 4001,
-    /// Nothing was heard, not even the answer to a ping.
+    /// Nothing was heard, not even the answer to a ping; or no token in time.
     Silent = 4002,
     /// Too many connections here just now.
     Overloaded = 4003,
     /// Too many messages; come back slower.
     Flood = 4004,
+    /// A connection of the same session took over. Whoever hears this is alive, and the other may be an older one whose first words came
+    /// late: come back.
+    Superseded = 4005,
     /// The token's time is over: come back with a new one.
     TokenExpired = 4100,
     /// No token in time, or one that was refused.
     Unauthorized = 4101,
-    /// A newer connection of the same driver took over.
+    /// A newer connection of the same driver took over, of another session: another phone.
     Replaced = 4200,
     /// The token, or its bearer, was revoked.
     Revoked = 4201,
@@ -38,7 +41,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every code the server sends, in the order of the table in `PROTOCOL.md`.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Normal,
         Self::Protocol,
         Self::Unsupported,
@@ -49,6 +52,7 @@ impl CloseCode {
         Self::Silent,
         Self::Overloaded,
         Self::Flood,
+        Self::Superseded,
         Self::TokenExpired,
         Self::Unauthorized,
         Self::Replaced,
@@ -74,6 +78,7 @@ impl CloseCode {
             Self::Silent => "silent",
             Self::Overloaded => "overloaded",
             Self::Flood => "flood",
+            Self::Superseded => "superseded",
             Self::TokenExpired => "token_expired",
             Self::Unauthorized => "unauthorized",
             Self::Replaced => "replaced",

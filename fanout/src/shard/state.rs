@@ -398,7 +398,7 @@ impl State {
         let (mut beats, mut ends) = (Vec::new(), Vec::new());
         for (place, conn) in &mut self.conns {
             let by_bearer = match &conn.bearer {
-                None if now_s >= conn.opened_s + auth_s => Some(CloseCode::Unauthorized),
+                None if now_s >= conn.opened_s + auth_s => Some(CloseCode::Silent),
                 Some((claims, _)) if claims.connection_ends_ms() <= now_ms => Some(CloseCode::TokenExpired),
                 Some((claims, _)) if self.house.verifier.is_revoked(claims) => Some(CloseCode::Revoked),
                 _ => None,

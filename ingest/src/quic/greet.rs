@@ -89,7 +89,7 @@ impl Stranger {
         }
         match self.listen(talk) {
             Ok(()) if self.words.len() >= WORDS => {}
-            Ok(()) if now >= self.until => return Greeting::Turned(CloseCode::Unauthorized),
+            Ok(()) if now >= self.until => return Greeting::Turned(CloseCode::Silent),
             Ok(()) => return Greeting::Waits(self),
             Err(code) => return Greeting::Turned(code),
         }

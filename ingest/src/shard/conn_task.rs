@@ -207,7 +207,8 @@ impl State {
         self.say(id, &ToDriver::Error(ErrorBody::new(ErrorCode::Malformed, what)));
     }
 
-    /// The newest connection of a driver wins; the old one is told so.
+    /// The newest connection of a driver wins; the old one is told so. On a bad network the first words of a connection that the app has
+    /// given up may come after those of the one it has now: so an app is never told to stay away because of itself.
     pub fn hello(&mut self, id: ConnId, session: &str, token: Option<&str>) {
         let Some(session) = parse_session(session) else {
             let error = ErrorBody::new(ErrorCode::Invalid, "a session is 1 to 16 hexadecimal digits, not zero");
@@ -221,7 +222,9 @@ impl State {
         conn.session = Some(session);
         let old = self.drivers.get_mut(&driver).and_then(|tracked| tracked.conn.replace(id));
         if let Some(old) = old.filter(|old| *old != id) {
-            self.close(old, CloseCode::Replaced, None);
+            let same = self.conn(old).is_some_and(|old| old.session == Some(session));
+            let code = if same { CloseCode::Superseded } else { CloseCode::Replaced };
+            self.close(old, code, None);
         }
         self.welcome(id);
         if let Some(conn) = self.conn(id) {

@@ -269,7 +269,7 @@ impl State {
                 continue;
             }
             let end = if conn.session.is_none() && now_s >= conn.opened_s + auth_s {
-                Some(CloseCode::Unauthorized)
+                Some(CloseCode::Silent)
             } else if conn.claims.connection_ends_ms() <= now_ms {
                 Some(CloseCode::TokenExpired)
             } else if self.house.verifier.is_revoked(&conn.claims) {

@@ -168,6 +168,9 @@ async fn one(options: WeatherOptions, port: u16, way: Way, record: Record) -> an
             match event {
                 Event::Connected { .. } => connected += 1,
                 Event::Acked(message) => acked += message.fixes.len() as u64,
+                Event::Stopped { code, reason } => {
+                    tracing::error!(?way, ?code, ?reason, "a driver was told to stay away")
+                }
                 _ => {}
             }
         }
