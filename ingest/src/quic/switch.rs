@@ -92,7 +92,7 @@ impl Switch {
         // A call gives up to a batch of buffers, each with as many packets of one sender as the system has joined.
         let each = DATAGRAM_BYTES_MAX.max(self.udp.gro_segments() * 1500);
         let mut room = vec![0; each * BATCH_SIZE];
-        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let (mut metas, mut failing) = ([RecvMeta::default(); BATCH_SIZE], false);
         loop {
             let mut pieces = room.chunks_mut(each).map(IoSliceMut::new);
             let mut pieces: [IoSliceMut<'_>; BATCH_SIZE] =
@@ -102,13 +102,16 @@ impl Switch {
                 .async_io(Interest::READABLE, || self.udp.recv((&self.socket).into(), &mut pieces, &mut metas));
             match receiving.await {
                 Ok(count) => {
+                    failing = false;
                     let datagrams = metas.iter().zip(&pieces).take(count);
                     self.distribute(datagrams.map(|(meta, piece)| (meta, &piece[..meta.len])), &mut door);
                 }
                 // Somebody's port is closed: nothing of ours.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => {
-                    tracing::warn!(%error, "nothing can be received on QUIC's socket; tried again");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "nothing can be received on QUIC's socket; it is tried again and again");
+                    }
                     tokio::time::sleep(ERROR_PAUSE).await;
                 }
             }

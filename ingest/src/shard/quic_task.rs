@@ -42,6 +42,8 @@ struct Held {
     stage: Stage,
     /// Stands among those with a turn.
     touched: bool,
+    /// Stands among those that wait for room in the socket.
+    waits: bool,
     /// When it is given a turn by the clock, which may be sooner than it wants.
     alarm: Option<(Instant, delay_queue::Key)>,
 }
@@ -74,6 +76,8 @@ struct Talks {
     packets: Vec<u8>,
     /// Packets that the socket had no room for. Until it has, nothing else is sent.
     stuck: Option<(Transmit, Vec<u8>)>,
+    /// Those who had something to send meanwhile, and keep it.
+    waiting: Vec<ConnectionHandle>,
     /// Every connection was told to end.
     closing: bool,
 }
@@ -94,6 +98,7 @@ pub async fn run(shard: Rc<Shard>, mail: Mail) {
         due: Rc::default(),
         packets: Vec::new(),
         stuck: None,
+        waiting: Vec::new(),
         closing: false,
     };
     let due = Rc::clone(&talks.due);
@@ -145,15 +150,15 @@ impl Talks {
         self.touch(handle);
     }
 
-    /// The socket has room again: whoever had something to send has kept it. Rare enough to ask everyone.
+    /// The socket has room again.
     fn unstick(&mut self) {
         self.stuck = None;
-        self.touch_all();
-    }
-
-    fn touch_all(&mut self) {
-        let handles: Vec<_> = self.held.keys().collect();
-        handles.into_iter().for_each(|handle| self.touch(handle));
+        for handle in std::mem::take(&mut self.waiting) {
+            if let Some(held) = self.held.get_mut(&handle) {
+                held.waits = false;
+            }
+            self.touch(handle);
+        }
     }
 
     fn touch(&mut self, handle: ConnectionHandle) {
@@ -165,7 +170,7 @@ impl Talks {
 
     fn put(&mut self, talk: Talk, stage: Stage) {
         let handle = talk.name.handle;
-        self.held.insert(handle, Held { talk, stage, touched: true, alarm: None });
+        self.held.insert(handle, Held { talk, stage, touched: true, waits: false, alarm: None });
         self.touched.push(handle);
     }
 
@@ -211,7 +216,8 @@ impl Talks {
             };
             held.stage = part(&self.shard, &mut held.talk, driver, CloseCode::Draining, now);
         }
-        self.touch_all();
+        let handles: Vec<_> = self.held.keys().collect();
+        handles.into_iter().for_each(|handle| self.touch(handle));
     }
 
     /// A driver of this shard.
@@ -345,6 +351,9 @@ impl Talks {
             if self.switch.send(&transmit, &self.packets).is_err() {
                 self.stuck = Some((transmit, self.packets.clone()));
             }
+        }
+        if self.stuck.is_some() && !std::mem::replace(&mut held.waits, true) {
+            self.waiting.push(handle);
         }
         self.set_alarm(handle);
     }
