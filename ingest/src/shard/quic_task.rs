@@ -72,6 +72,8 @@ struct Talks {
     touched: Vec<ConnectionHandle>,
     /// Those that the shard has something for.
     due: Rc<Due>,
+    /// Room for moving those from there: a turn allocates nothing of its own.
+    moved: Vec<ConnectionHandle>,
     /// Room for packets about to be sent.
     packets: Vec<u8>,
     /// Packets that the socket had no room for. Until it has, nothing else is sent.
@@ -96,6 +98,7 @@ pub async fn run(shard: Rc<Shard>, mail: Mail) {
         alarms: DelayQueue::new(),
         touched: Vec::new(),
         due: Rc::default(),
+        moved: Vec::new(),
         packets: Vec::new(),
         stuck: None,
         waiting: Vec::new(),
@@ -253,7 +256,7 @@ impl Talks {
     /// Reads whoever has a turn, then writes them.
     fn turn(&mut self) {
         let now = Instant::now();
-        let (mut heard, mut due) = (0, Vec::new());
+        let (mut heard, mut due) = (0, std::mem::take(&mut self.moved));
         loop {
             // What one says may give another something to be told.
             self.due.take(&mut due);
@@ -262,6 +265,7 @@ impl Talks {
             heard += 1;
             self.hear(handle, now);
         }
+        self.moved = due;
         let mut touched = std::mem::take(&mut self.touched);
         touched.drain(..).for_each(|handle| self.speak(handle, now));
         self.touched = touched;
